@@ -1,0 +1,1 @@
+"""medmm: DICOM studies, notes and records in; calibrated, explained, reviewable findings out."""

@@ -1,0 +1,188 @@
+"""The dials: two frozen pydantic models, each read from one TOML; a key that they do not know is refused.
+
+cohort.toml says what the columns of a cohort are (CohortConfig); run.toml says how to train (RunConfig).
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medmm.case import MODALITIES
+from medmm.errors import ConfigError
+
+Modality = Literal["image", "note", "record"]
+Config = TypeVar("Config", bound="Dials")
+
+
+class Dials(BaseModel):
+    """A frozen group of settings that refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NumberColumn(Dials):
+    """A record column that holds numbers."""
+
+    unit: str
+    """Unit of every value in the column, as UCUM writes it where it can: 'a', 'Cel', '%', 'mg/L'."""
+    low: float | None = None
+    """Values below are refused, not clipped; None for no bound."""
+    high: float | None = None
+    """Values above are refused, not clipped; None for no bound."""
+
+
+class CategoryColumn(Dials):
+    """A record column that holds one of a few words."""
+
+    categories: tuple[str, ...] = Field(min_length=2)
+
+
+RecordColumn = NumberColumn | CategoryColumn
+
+
+class LabelColumns(Dials):
+    """Where the answers are: either several columns of 1, 0 or empty, or one column that names a class."""
+
+    columns: tuple[str, ...] = ()
+    """Multi-label: one column a label; 1 present, 0 absent, empty not stated."""
+    class_column: str = ""
+    """Multi-class: the column whose value names the class; empty not stated."""
+    classes: tuple[str, ...] = ()
+    """Multi-class: every class, in the order in which they are shown."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if bool(self.columns) == bool(self.class_column):
+            raise ValueError("give either 'columns' (multi-label) or 'class_column' with 'classes' (multi-class)")
+        if self.class_column and len(self.classes) < 2:
+            raise ValueError("'class_column' needs 'classes', at least two")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels of the model, in order."""
+        return self.columns or self.classes
+
+    @property
+    def multi_class(self) -> bool:
+        """True if exactly one label holds for a case."""
+        return bool(self.class_column)
+
+
+class CohortConfig(Dials):
+    """cohort.toml: what the columns of cases.csv are. A column that it does not name is never an input."""
+
+    labels: LabelColumns | None = None
+    """None for a folder that is only scored."""
+    case_id: str = "case_id"
+    patient_id: str = "patient_id"
+    study: str = "study"
+    """Column with the study's path, relative to the cohort's folder; a cell may be empty."""
+    note: str = "note"
+    """Column with the note's text; a cell may be empty."""
+    record: dict[str, RecordColumn] = {}
+
+
+class EncoderConfig(Dials):
+    """Which networks turn pixels and words into features. They are frozen."""
+
+    image: str = "embedded:efficientnet-lite0"
+    """embedded:efficientnet-lite0 (from pip), or torchvision:NAME."""
+    image_weights: str = ""
+    """For torchvision: a .safetensors or .pth state dict, or a torchvision weights name (which downloads it)."""
+    image_size: int = Field(224, ge=32, le=2048)
+    """Side in pixels of the square that an image is fitted into, its shape kept."""
+    text: str = "embedded:minilm"
+    """embedded:minilm (from pip), a folder with a Hugging Face BERT, or a hub id (which downloads it)."""
+    max_words: int = Field(256, ge=8, le=512)
+    """Longest note in word pieces; a longer one is cut, and the prediction says so."""
+
+
+class FusionConfig(Dials):
+    """How what was seen, written and measured become one answer."""
+
+    kind: Literal["cross_attention", "concat"] = "cross_attention"
+    """concat is the textbook baseline: BERT's CLS, pooled image features and the record in one linear layer."""
+    modalities: tuple[Modality, ...] = MODALITIES  # type: ignore[assignment]  # the same three words
+    width: int = Field(128, ge=16, multiple_of=8)
+    heads: int = Field(4, ge=1)
+    blocks: int = Field(1, ge=1, le=6)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    modality_dropout: float = Field(0.25, ge=0, lt=1)
+    """Chance that a present modality is hidden from the interaction during training."""
+
+
+class TrainingConfig(Dials):
+    """How long and how hard to learn."""
+
+    seed: int = 0
+    folds: int = Field(5, ge=2, le=20)
+    """Folds by patient in which each modality's head is trained, so that fusion sees only held-out answers."""
+    epochs: int = Field(30, ge=1)
+    patience: int = Field(5, ge=1)
+    """Epochs without a better held-out loss before a stage stops."""
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Precision of the fusion's training; the frozen encoders choose theirs by device."""
+
+
+class SplitConfig(Dials):
+    """Shares of the patients; what is left trains."""
+
+    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+    test: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+
+
+class RunConfig(Dials):
+    """run.toml: everything about a training run that is not the cohort."""
+
+    encoders: EncoderConfig = EncoderConfig()
+    fusion: FusionConfig = FusionConfig()
+    training: TrainingConfig = TrainingConfig()
+    split: SplitConfig = SplitConfig()
+
+
+def read_toml(path: Path, kind: type[Config]) -> Config:
+    """Read `path` into `kind`.
+
+    Raises:
+        ConfigError: if the file is missing, is not TOML, or holds a key or a value that `kind` refuses.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is not there", "Check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path} is not TOML: {problem}", "Correct the file") from None
+    try:
+        return kind.model_validate(content)
+    except ValidationError as problem:
+        raise _explain(path, kind, problem) from None
+
+
+def _explain(path: Path, kind: type[Dials], problem: ValidationError) -> ConfigError:
+    """Turn the first complaint of pydantic into one line with a remedy."""
+    first = problem.errors(include_url=False)[0]
+    *group, key = [str(part) for part in first["loc"]] or [""]
+    where = f" in [{'.'.join(group)}]" if group else ""
+    if first["type"] == "extra_forbidden":
+        known = _fields(kind, group)
+        near = difflib.get_close_matches(key, known, n=1)
+        remedy = f"Did you mean '{near[0]}'" if near else f"Known here: {', '.join(known) or 'nothing'}"
+        return ConfigError(f"{path.name}: unknown key '{key}'{where}", remedy)
+    return ConfigError(f"{path.name}: '{key}'{where}: {first['msg']}", "Correct the value")
+
+
+def _fields(kind: type[Dials], group: list[str]) -> list[str]:
+    """Names of the keys that may stand in `group` of `kind`; empty where the group is not one of settings."""
+    for name in group:
+        field = kind.model_fields.get(name)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Dials)):
+            return []
+        kind = field.annotation
+    return sorted(kind.model_fields)

@@ -1,0 +1,1 @@
+"""Why: exact contributions of modalities, overlays on the original pixels, words."""

@@ -1,0 +1,1 @@
+"""How good is it: discrimination with intervals by patient, calibration, and the report."""

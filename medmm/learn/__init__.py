@@ -1,0 +1,1 @@
+"""From a cohort to a model: split, encode once, fit, stack, calibrate."""

@@ -1,0 +1,1 @@
+"""The network: frozen encoders, one head for each modality, their stack, and cross-modal attention."""

@@ -1,0 +1,1 @@
+"""Files to frozen cases: DICOM studies, photographs, notes, records and cohort tables."""

@@ -1,0 +1,1 @@
+"""A folder of studies to predictions: bad ones become rows, a rerun skips what is done."""

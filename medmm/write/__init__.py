@@ -1,0 +1,1 @@
+"""Predictions to files that others read: Parquet and CSV."""

@@ -1,0 +1,1 @@
+"""The commands: thin recipes over medmm, one file each; `cli` is the medmm command."""

@@ -1,0 +1,1 @@
+"""Promises, in the words of those who use medmm."""
