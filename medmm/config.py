@@ -127,8 +127,6 @@ class TrainingConfig(Dials):
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """Precision of the fusion's training; the frozen encoders choose theirs by device."""
 
 
 class SplitConfig(Dials):
