@@ -1,0 +1,265 @@
+"""A table of cases, or a bare folder of studies, to rows that are checked and cheap; then a row to its Case."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
+
+from medmm.case import Case
+from medmm.config import CohortConfig, LabelColumns, read_toml
+from medmm.errors import CohortError
+from medmm.read.guess import guess_config
+from medmm.read.note import read_note
+from medmm.read.record import read_record
+
+Table = Mapping[str, Sequence[str]]
+"""Column -> its cells, all as text; an empty cell is ''."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CaseRow:
+    """One row of a cohort: where the case's files are and what its cells say; nothing is opened yet."""
+
+    case_id: str
+    patient_id: str = field(repr=False)
+    """Empty for a bare folder of studies."""
+    study: Path | None = field(repr=False)
+    """Folder or file of the study, below the cohort's folder; None if the case has none."""
+    note: str = field(default="", repr=False)
+    cells: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Record column -> text. No other column is here: what the configuration does not name is never an input."""
+    targets: Mapping[str, float] = field(default_factory=dict)
+    """Label -> 1 present, 0 absent, NaN not stated; empty if the cohort has no labels."""
+    note_file: Path | None = field(default=None, repr=False)
+    """note.txt beside the images, in a bare folder of studies."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", MappingProxyType(dict(self.cells)))
+        object.__setattr__(self, "targets", MappingProxyType(dict(self.targets)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        mappings = dict(self.cells), dict(self.targets)
+        return type(self), (self.case_id, self.patient_id, self.study, self.note, *mappings, self.note_file)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """Cases that belong together, in the order of their table."""
+
+    folder: Path
+    config: CohortConfig
+    rows: tuple[CaseRow, ...]
+    remarks: tuple[str, ...] = ()
+    """What was guessed or left out, in plain words."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in order; empty for a folder that is only scored."""
+        return self.config.labels.names if self.config.labels else ()
+
+    @property
+    def patients(self) -> int:
+        """How many different patients there are."""
+        return len({row.patient_id for row in self.rows})
+
+    def require_both_answers(self) -> None:
+        """Check that there is something to learn.
+
+        Raises:
+            CohortError: if there are no labels, or a label is never stated to be present, or never absent.
+        """
+        if not self.labels:
+            raise CohortError("the cohort has no labels", "Name them in [labels] of cohort.toml")
+        for label in self.labels:
+            answers = {row.targets[label] for row in self.rows if not math.isnan(row.targets[label])}
+            if answers != {0.0, 1.0}:
+                missing = "present" if 1.0 not in answers else "absent"
+                raise CohortError(
+                    f"label '{label}' is never stated to be {missing}", "Add such cases, or take the label out"
+                )
+
+
+def read_cohort(folder: Path, config: CohortConfig | None = None) -> Cohort:
+    """Read folder/cases.csv. Studies are not opened.
+
+    To score a table without answers, give a config with labels=None.
+
+    Args:
+        folder: with cases.csv, and cohort.toml unless `config` is given; without either, the columns are guessed.
+        config: what the columns are.
+
+    Raises:
+        ConfigError: if cohort.toml does not read.
+        CohortError: if the table cannot be used as a whole.
+    """
+    table = _read_table(folder / "cases.csv")
+    remarks: tuple[str, ...] = ()
+    if config is None and (folder / "cohort.toml").is_file():
+        config = read_toml(folder / "cohort.toml", CohortConfig)
+    elif config is None:
+        guess = guess_config(table)
+        config, remarks = guess.config, ("no cohort.toml: columns were guessed from their names", *guess.remarks)
+    absent = _check_columns(table, config)
+    remarks += tuple(f"no column '{name}': no case has one from the table" for name in absent)
+    case_ids = _case_ids(table, config)
+    rows = tuple(_row(folder, config, table, number, case_id) for number, case_id in enumerate(case_ids))
+    return Cohort(folder, config, rows, remarks)
+
+
+def read_folder(folder: Path, config: CohortConfig | None = None) -> Cohort:
+    """Read a bare folder of studies: each subfolder, and each file that may be an image, is a case named as it is.
+
+    The note of a case is the file note.txt in its folder, and no other text: a report would give the answer away.
+
+    Args:
+        folder: hidden entries and DICOMDIR in it are left out.
+        config: kept for the cohort; no label and no record is read.
+
+    Raises:
+        CohortError: if there is no study.
+    """
+    from medmm.read.dicom import SIDE_FILES
+
+    if not folder.is_dir():
+        raise CohortError(f"{folder} is not a folder", "Check the path")
+    entries = [entry for entry in sorted(folder.iterdir()) if entry.name[0] != "." and entry.name != "DICOMDIR"]
+    studies = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() not in SIDE_FILES]
+    if not studies:
+        raise CohortError(f"empty cohort: {folder} holds no study", "Put each study into a folder of its own")
+    rows = tuple(CaseRow(study.name, "", study, note_file=_note_file(study)) for study in studies)
+    left_out = len(entries) - len(studies)
+    remarks = (f"files beside the studies left out: {left_out}",) if left_out else ()
+    return Cohort(folder, config or CohortConfig(study="", note=""), rows, remarks)
+
+
+def _note_file(study: Path) -> Path | None:
+    """Return note.txt of a study's folder, if there is one."""
+    path = study / "note.txt"
+    return path if path.is_file() else None
+
+
+def read_case(cohort: Cohort, row: CaseRow) -> Case:
+    """Open everything that a row names. This is the heavy part: files are read and pixels decoded.
+
+    Raises:
+        DataError: if the study, the note or the record cannot be used, or there is none of them.
+    """
+    study = None
+    if row.study is not None:
+        from medmm.read.dicom import read_study
+
+        study = read_study(row.study, row.case_id)
+    note = read_note(row.case_id, row.note_file or row.note)
+    record = read_record(row.case_id, row.cells, cohort.config.record)
+    return Case(row.case_id, row.patient_id, study, note, record)
+
+
+def _read_table(path: Path) -> Table:
+    """Read a CSV of text cells: UTF-8, the first line names the columns, every line has them all."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise CohortError(f"{path} is not there", "Check the folder; a cohort is a folder with cases.csv")
+    problem = ""
+    try:
+        frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except pd.errors.EmptyDataError:
+        raise CohortError("empty cohort: cases.csv holds nothing", "Give it a header and a row for each case") from None
+    except UnicodeDecodeError:
+        problem = "is not UTF-8 text"
+    except pd.errors.ParserError:
+        problem = "has a line with more cells than the header, or a quote that is not closed"
+    if problem:
+        raise CohortError(f"cases.csv {problem}", "Save it again as CSV in UTF-8")
+    short = frame.isna().any(axis=1)
+    if short.any():
+        row = int(short.to_numpy().argmax())
+        raise CohortError(f"row {row} of cases.csv has fewer cells than the header", "Save it again as CSV")
+    header = [str(name).strip() for name in frame.iloc[0]]
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise CohortError(f"cases.csv has two columns '{twice}'", "Rename or remove one of them")
+    if len(frame) < 2:
+        raise CohortError("empty cohort: cases.csv has no rows", "Add a row for each case")
+    return {name: frame[number].iloc[1:].tolist() for number, name in enumerate(header)}
+
+
+def _check_columns(table: Table, config: CohortConfig) -> list[str]:
+    """Check that every column named is there, and is one thing only; return optional ones that are absent.
+
+    study and note may be absent where the configuration did not name them itself, or names them ''.
+    """
+    labels = config.labels or LabelColumns(columns=("",))
+    answers = [name for name in (*labels.columns, labels.class_column) if name]
+    named = [*{config.case_id, config.patient_id}, *config.record, *answers]  # the two ids may be one
+    optional = {"study": config.study, "note": config.note}
+    absent = [name for role, name in optional.items() if name not in table and role not in config.model_fields_set]
+    named += [name for name in optional.values() if name and name not in absent]
+    for name in named:
+        if name not in table:
+            near = difflib.get_close_matches(name, list(table), n=1)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            raise CohortError(f"cases.csv has no column '{name}'", f"{hint}Columns there: {', '.join(table)}")
+        if named.count(name) > 1:
+            raise CohortError(f"column '{name}' is named for two things", "An answer is never an input: name it once")
+    return absent
+
+
+def _case_ids(table: Table, config: CohortConfig) -> list[str]:
+    """Return the case ids, each stated and unique; every patient id must be stated too."""
+    case_ids = [cell.strip() for cell in table[config.case_id]]
+    seen: dict[str, int] = {}
+    for number, case_id in enumerate(case_ids, start=1):
+        if not case_id:
+            raise CohortError(f"row {number} of cases.csv has no '{config.case_id}'", "Give every case an id")
+        if case_id in seen:
+            problem = f"case {case_id} is in cases.csv twice, in rows {seen[case_id]} and {number}"
+            raise CohortError(problem, f"Make '{config.case_id}' unique")
+        seen[case_id] = number
+    for case_id, cell in zip(case_ids, table[config.patient_id], strict=True):
+        if not cell.strip():
+            remedy = "Give every case one; it keeps a patient's cases on one side of a split"
+            raise CohortError(f"case {case_id} has no '{config.patient_id}'", remedy)
+    return case_ids
+
+
+def _row(folder: Path, config: CohortConfig, table: Table, number: int, case_id: str) -> CaseRow:
+    """Return one row of the table."""
+    cells = {name: column[number] for name, column in table.items()} | {"": ""}  # the column of a role that has none
+    return CaseRow(
+        case_id=case_id,
+        patient_id=cells[config.patient_id].strip(),
+        study=_study(folder, cells.get(config.study, "").strip(), case_id),
+        note=cells.get(config.note, ""),
+        cells={name: cells[name] for name in config.record},
+        targets=_targets(config.labels, cells, case_id) if config.labels else {},
+    )
+
+
+def _study(folder: Path, cell: str, case_id: str) -> Path | None:
+    """Return the study's path, which must lie below the folder; links below it are the owner's affair."""
+    if not cell:
+        return None
+    posix, windows = PurePosixPath(cell), PureWindowsPath(cell)
+    if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
+        remedy = "Write it relative to the cohort's folder, without '..'"
+        raise CohortError(f"the study of case {case_id} lies outside the cohort", remedy)
+    return folder / cell
+
+
+def _targets(labels: LabelColumns, cells: Mapping[str, str], case_id: str) -> dict[str, float]:
+    """Return label -> 1, 0 or NaN."""
+    if labels.multi_class:
+        stated = cells[labels.class_column].strip()
+        if stated and stated not in labels.classes:
+            problem = f"case {case_id}: '{labels.class_column}' is not one of {', '.join(labels.classes)}"
+            raise CohortError(problem, "Correct the cell, empty it, or add the class to [labels]")
+        return {name: float(name == stated) if stated else math.nan for name in labels.classes}
+    answers = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": math.nan}
+    for name in labels.columns:
+        if cells[name].strip() not in answers:
+            problem = f"case {case_id}: '{name}' is not 1, 0 or empty"
+            raise CohortError(problem, "Write 1 for present, 0 for absent, and nothing for not stated")
+    return {name: answers[cells[name].strip()] for name in labels.columns}

@@ -1,0 +1,83 @@
+"""Between medmm and the codecs: silence while they work, and one exception for whatever they throw."""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydicom import config
+
+from medmm.errors import DataError, Reason
+
+MAX_PIXELS = 2**28
+"""Rows x columns x frames x samples; a header that declares more is refused before anything is decoded."""
+MAX_BYTES = 2**30
+"""Size of one file, and of one deflated file when it is inflated."""
+
+_TALKERS = ("pydicom", "PIL", "pylibjpeg", "openjpeg")
+_ONE_AT_A_TIME = threading.RLock()
+"""Python's warnings and pydicom's switches belong to the process: two threads must not restore them crosswise."""
+
+
+class RefusedError(Exception):
+    """A file that cannot be used, before it is known to which case it belongs."""
+
+    def __init__(self, code: Reason, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.code = code
+        self.problem = problem
+        self.remedy = remedy
+
+    def of_file(self, where: str) -> "RefusedError":
+        """Return the same refusal with the file's place in its study."""
+        return RefusedError(self.code, f"{where} {self.problem}", self.remedy)
+
+    def of_case(self, case_id: str) -> DataError:
+        """Return the same refusal as the error that the case raises."""
+        return DataError(case_id, self.code, self.problem, self.remedy)
+
+
+@contextmanager
+def guarded(doing: str, remedy: str) -> Iterator[None]:
+    """Keep pydicom and the codecs from logging and warning, which quote the header; turn what they throw to a refusal.
+
+    A Rust codec that panics throws a PanicException, which is not an Exception; it is caught too.
+
+    Args:
+        doing: what the file does when it fails here: 'does not decode'.
+        remedy: what the user can do about it.
+
+    Raises:
+        RefusedError: TOO_LARGE if memory ran out, else CORRUPT with the name of what was thrown, never with its text.
+    """
+    problem: RefusedError
+    try:
+        with _silence():
+            yield
+        return
+    except RefusedError:
+        raise
+    except MemoryError:
+        problem = RefusedError(Reason.TOO_LARGE, "needs more memory than there is", "Reduce it, or read it elsewhere")
+    except BaseException as thrown:
+        name = type(thrown).__name__
+        if not isinstance(thrown, Exception) and name != "PanicException":
+            raise
+        problem = RefusedError(Reason.CORRUPT, f"{doing} ({name})", remedy)
+    raise problem
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Hold back warnings and log lines of the libraries that read files, and pydicom's checks of header values."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings(), config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        levels = {name: logging.getLogger(name).level for name in _TALKERS}
+        try:
+            for name in _TALKERS:
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

@@ -1,0 +1,68 @@
+"""Studies are decoded in child processes that may hang or die without taking the run with them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from medmm.case import Study
+from medmm.errors import DataError, Reason
+
+TIMEOUT_S = 60.0
+"""Seconds after which a study that is still being decoded is given up."""
+
+
+def read_studies(
+    jobs: Iterable[tuple[str, Path]], workers: int | None = None, timeout_s: float = TIMEOUT_S
+) -> Iterator[tuple[str, Study | DataError]]:
+    """Read studies side by side, in the order of `jobs`; what goes wrong with one is its answer, never an exception.
+
+    Args:
+        jobs: case id and path of each study.
+        workers: child processes; the number of cores if None.
+        timeout_s: limit for one study, in seconds; its child is then killed and replaced.
+    """
+    from pebble import ProcessPool
+
+    workers = workers or os.cpu_count() or 1
+    waiting: deque[tuple[str, Any]] = deque()
+    with ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for case_id, path in jobs:
+                waiting.append((case_id, pool.schedule(_read, args=(path, case_id), timeout=timeout_s)))
+                if len(waiting) > 2 * workers:
+                    yield _answer(*waiting.popleft())
+            while waiting:
+                yield _answer(*waiting.popleft())
+        except BaseException:
+            pool.stop()  # type: ignore[no-untyped-call]  # pebble is not annotated
+            raise
+
+
+def _read(path: Path, case_id: str) -> Study | DataError:
+    """Runs in the child; a DataError travels back as a value."""
+    from medmm.read.dicom import read_study
+
+    try:
+        return read_study(path, case_id)
+    except DataError as problem:
+        return problem
+
+
+def _answer(case_id: str, future: Any) -> tuple[str, Study | DataError]:
+    """Wait for one child; its death becomes a reason."""
+    from pebble import ProcessExpired
+
+    try:
+        answer: Study | DataError = future.result()
+    except TimeoutError:
+        answer = DataError(case_id, Reason.TIMEOUT, "took too long to decode", "Check the study with a DICOM viewer")
+    except (ProcessExpired, MemoryError, OSError, EOFError):
+        answer = DataError(
+            case_id, Reason.CRASH, "killed the process that read it", "Check the study with a DICOM viewer"
+        )
+    return case_id, answer
