@@ -1,0 +1,138 @@
+"""What the model eats: Features of one case, a Batch of many.
+
+B cases, P patches, T word pieces, R record columns, Q numbers a column, M modalities, L labels.
+A mask is True where there is something to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from medmm.case import MODALITIES
+from medmm.tensors import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """One case as its encoders left it; what is missing has no tokens."""
+
+    case_id: str
+    image: Tensor
+    """(P, C) float16, the patches of all images one after the other."""
+    place: Tensor
+    """(P, 3) float32: row and column of each patch in its image from 0 to 1, and the index of the view."""
+    note: Tensor
+    """(T, W) float16."""
+    record: Tensor
+    """(R, Q) float32, see RecordBins."""
+    taken: Tensor
+    """(R,) bool."""
+    layout: Layout
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> tuple[bool, bool, bool]:
+        """Which modalities the case has, in the order of MODALITIES."""
+        return len(self.image) > 0, len(self.note) > 0, bool(self.taken.any())
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How tokens lie in the originals: what an explanation needs to come back to pixels and characters."""
+
+    images: tuple[ImageLayout, ...] = ()
+    word_of: tuple[int, ...] = ()
+    """For each word piece, the index of its whole word in `spans`, or -1."""
+    spans: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLayout:
+    """How the patches of one image lie in its square."""
+
+    cells: tuple[int, ...]
+    """Index of each patch's cell in the flattened grid."""
+    grid: tuple[int, int]
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Cases side by side, padded; padding is masked everywhere and changes nothing."""
+
+    image: Tensor
+    """(B, P, C)."""
+    place: Tensor
+    """(B, P, 3)."""
+    image_mask: Tensor
+    """(B, P)."""
+    note: Tensor
+    """(B, T, W)."""
+    note_mask: Tensor
+    """(B, T)."""
+    record: Tensor
+    """(B, R, Q)."""
+    record_mask: Tensor
+    """(B, R)."""
+    heard: Tensor | None = None
+    """(B, M, L) out-of-fold logits: in training they stand for the heads, so that nothing learns from a head that
+    has seen the case; None in use."""
+
+    @property
+    def present(self) -> Tensor:
+        """(B, M) bool."""
+        return torch.stack([mask.any(dim=1) for mask in (self.image_mask, self.note_mask, self.record_mask)], dim=1)
+
+    def only(self, keep: Tensor) -> Batch:
+        """The same cases with modalities hidden: `keep` is (B, M) or (M,) bool."""
+        keep = keep.expand(len(self.image), len(MODALITIES))
+        return replace(
+            self,
+            image_mask=self.image_mask & keep[:, 0:1],
+            note_mask=self.note_mask & keep[:, 1:2],
+            record_mask=self.record_mask & keep[:, 2:3],
+        )
+
+    def repeat(self, times: int) -> Batch:
+        """One case many times over, without copying its tokens."""
+        return replace(self, **{name: value.expand(times, *value.shape[1:]) for name, value in self._tensors()})
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in self._tensors()})
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        named = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return [(name, value) for name, value in named if value is not None]
+
+
+def collate(cases: Sequence[Features], heard: Tensor | None = None) -> Batch:
+    """Features side by side; a modality that no case of the batch has keeps one masked place."""
+    image, image_mask = _pad([case.image for case in cases])
+    place, _ = _pad([case.place for case in cases])
+    note, note_mask = _pad([case.note for case in cases])
+    return Batch(
+        image=image,
+        place=place,
+        image_mask=image_mask,
+        note=note,
+        note_mask=note_mask,
+        record=torch.stack([case.record for case in cases]),
+        record_mask=torch.stack([case.taken for case in cases]),
+        heard=heard,
+    )
+
+
+def _pad(tokens: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Tokens of different lengths -> (B, N, C) float32 and (B, N) mask; N is at least 1."""
+    longest = max(1, *(len(t) for t in tokens))
+    padded = torch.zeros(len(tokens), longest, tokens[0].shape[1])
+    mask = torch.zeros(len(tokens), longest, dtype=torch.bool)
+    for row, t in enumerate(tokens):
+        padded[row, : len(t)] = t
+        mask[row, : len(t)] = True
+    return padded, mask

@@ -1,0 +1,151 @@
+"""A model as one folder: weights, names, thresholds, preprocessing, calibration and digests travel together.
+
+    model.json                  what the numbers mean
+    network.safetensors         heads, stack, interaction, gates, calibration
+    image_encoder.safetensors   only if the encoder is not one that pip installs
+    text_encoder/               likewise, with its tokenizer
+
+Nothing in it can run code: safetensors and JSON, and no remote code from a hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from medmm.case import Case
+from medmm.config import CohortConfig, Dials, RunConfig
+from medmm.errors import ModelError
+from medmm.files import write_whole
+from medmm.model.batch import Features, collate
+from medmm.model.encode import Encoders
+from medmm.model.fusion import Network
+from medmm.model.heads import Widths
+from medmm.tensors import RecordBins
+
+
+class Card(Dials):
+    """model.json."""
+
+    format: Literal[1] = 1
+    medmm: str
+    """Version of medmm that trained the model."""
+    cohort: CohortConfig
+    run: RunConfig
+    thresholds: dict[str, float]
+    """For each label the probability at which it is flagged; chosen on validation cases."""
+    prevalence: dict[str, float]
+    """Share of each label among the training cases in which it is stated."""
+    record_edges: dict[str, tuple[float, ...]]
+    """See RecordBins.edges."""
+    encoders: str
+    """Digest of both encoders and their settings."""
+    trained_on: str
+    """SHA-256 over the training cases' features and answers."""
+    cases: dict[str, int] = Field(default_factory=dict)
+    """Cases by part of the split."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A trained model, ready to answer. Made by training or by `Model.load`."""
+
+    card: Card
+    network: Network
+    encoders: Encoders
+    model_id: str
+    """First 12 hexadecimal digits of the digest of model.json and network.safetensors."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Load a model folder.
+
+        Raises:
+            ModelError: if the folder is not one, its files do not fit together, or its encoders are not the same.
+        """
+        try:
+            card = Card.model_validate_json((folder / "model.json").read_text(encoding="utf-8"))
+            weights = load_file(folder / "network.safetensors")
+        except FileNotFoundError:
+            raise ModelError(f"{folder} is not a model folder", "Give the folder that 'medmm train' wrote") from None
+        except (ValidationError, UnicodeDecodeError) as problem:
+            reason = type(problem).__name__
+            raise ModelError(
+                f"{folder}/model.json cannot be read ({reason})", "Train again with this version"
+            ) from None
+        except Exception as problem:  # safetensors has an error class of its own that is not exported in every version
+            raise ModelError(
+                f"{folder} holds damaged weights ({type(problem).__name__})", "Copy the folder again"
+            ) from None
+        encoders = Encoders(card.run.encoders, folder)
+        if encoders.digest != card.encoders:
+            raise ModelError(
+                "the encoders here are not those that the model was trained with", "Install the same packages"
+            )
+        network = build_network(card.cohort, card.run, encoders)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError:
+            raise ModelError(f"{folder} holds weights of another shape", "Copy the whole folder again") from None
+        return cls(card, network.eval(), encoders, _identity(folder))
+
+    @classmethod
+    def save(cls, folder: Path, card: Card, network: Network, encoders: Encoders) -> Model:
+        """Write the folder and give back the model that it holds."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        write_whole(folder / "network.safetensors", lambda path: save_file(weights, path))
+        if not card.run.encoders.image.startswith("embedded:"):
+            write_whole(folder / "image_encoder.safetensors", encoders.image.save)
+        if not card.run.encoders.text.startswith("embedded:"):
+            encoders.text.save(folder / "text_encoder")
+        content = card.model_dump_json(indent=2) + "\n"
+        write_whole(folder / "model.json", lambda path: path.write_text(content, encoding="utf-8"))
+        return cls(card, network.eval(), encoders, _identity(folder))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels, in the order of every output."""
+        return () if self.card.cohort.labels is None else self.card.cohort.labels.names
+
+    @property
+    def bins(self) -> RecordBins:
+        """How record values become numbers."""
+        return RecordBins(self.card.cohort.record, self.card.record_edges)
+
+    def encode(self, case: Case) -> Features:
+        """The case through the encoders; the costly part of an answer."""
+        study = self.encoders.encode_study(case.study) if case.study else None
+        note = self.encoders.encode_note(case.note) if case.note else None
+        values: Mapping[str, float | str] = case.record.values if case.record else {}
+        return self.encoders.features(case.case_id, self.bins, study, note, values)
+
+    @torch.inference_mode()
+    def log_odds(self, cases: Sequence[Features]) -> Tensor:
+        """Calibrated log-odds of each label: (B, L) float64."""
+        answer: Tensor = self.network(collate(cases))
+        return answer
+
+
+def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> Network:
+    """A network of the sizes that the cohort and the encoders dictate, with fresh weights."""
+    if cohort.labels is None:
+        raise ModelError("the cohort names no labels", "Name them in [labels] of cohort.toml")
+    bins = RecordBins(cohort.record, {})
+    widths = Widths((encoders.image.width, encoders.text.width, len(cohort.record), bins.width))
+    return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion, run.training.folds)
+
+
+def _identity(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("model.json", "network.safetensors"):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:12]
