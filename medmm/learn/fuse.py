@@ -1,0 +1,171 @@
+"""The stages that make a fusion: heads in folds, their stack, the interaction, the gate, the calibration.
+
+The default starts as the late ensemble of its own heads and departs from it only as far as cases that no part of it
+has seen pay for that. N cases, M modalities, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medmm.case import MODALITIES
+from medmm.config import TrainingConfig
+from medmm.learn.fit import Epoch, Examples, infer, losses_of, stated
+from medmm.learn.split import folds_by_patient
+from medmm.learn.stack import fit_weights
+from medmm.learn.stage import Stage
+from medmm.model.fusion import PATTERNS, Fusion, Network, centred, modalities_of, pattern_of
+from medmm.model.heads import Textbook
+
+Tell = Callable[[str, Epoch], None]
+
+_GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_STACK_RIDGE = 2.0
+_CALIBRATION_RIDGE = 4.0
+_RECORD_STEPS = 20.0
+"""Learning rate of the record's curves over that of the other heads: a convex sum that starts at zero."""
+
+
+def train_network(
+    network: Network, train: Examples, validation: Examples, config: TrainingConfig, work: Path, tell: Tell
+) -> None:
+    """Run every stage that the network's body needs, then calibrate on validation."""
+    torch.manual_seed(config.seed)
+    if isinstance(network.body, Textbook):
+        Stage("concat", work / "concat", tell).run(network.body, train, validation, config, network.multi_class)
+    else:
+        train_fusion(network.body, train, validation, config, work, tell)
+    calibrate(network, validation)
+
+
+def train_fusion(
+    body: Fusion, train: Examples, validation: Examples, config: TrainingConfig, work: Path, tell: Tell
+) -> None:
+    """Heads by fold, stack on what they say of the fold they did not see, interaction on top, gate on validation."""
+    heard = train_heads(body, train, config, work, tell)
+    fit_stack(body, heard, train)
+    with torch.inference_mode():
+        said = _said(body, validation)
+    body.requires_grad_(False)
+    body.interaction.requires_grad_(True)
+    Stage("interaction", work / "interaction", tell).run(
+        body, replace(train, heard=heard), replace(validation, heard=said), config, body.multi_class
+    )
+    choose_gates(body, replace(validation, heard=said))
+
+
+def train_heads(body: Fusion, train: Examples, config: TrainingConfig, work: Path, tell: Tell) -> Tensor:
+    """Train one head a modality and fold; what each says of its held-out fold: (N, M, L)."""
+    heard = torch.zeros(len(train), len(MODALITIES), train.targets.shape[1])
+    fold_of = folds_by_patient(train.patients, config.folds, config.seed)
+    known = stated(train.targets, body.multi_class).any(dim=1).numpy()
+    for m, modality in enumerate(MODALITIES):
+        if modality not in body.heads:
+            continue
+        has = train.present[:, m].numpy()
+        steps = _RECORD_STEPS if modality == "record" else 1.0
+        dials = config.model_copy(update={"learning_rate": config.learning_rate * steps})
+        for fold, head in enumerate(cast(nn.ModuleList, body.heads[modality])):
+            inside = np.flatnonzero(has & known & (fold_of != fold))
+            outside = np.flatnonzero(has & (fold_of == fold))
+            if len(inside) and len(outside):
+                name = f"{modality} head {fold + 1}/{config.folds}"
+                stage = Stage(name, work / f"{modality}-{fold}", tell)
+                stage.run(head, train.take(inside), train.take(outside), dials, body.multi_class)
+                logits = infer(head, train.take(outside), config.batch_size)
+                heard[outside, m] = centred(logits) if body.multi_class else logits
+    return heard
+
+
+def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
+    """For each pattern of modalities, weigh what the heads said of held-out cases that have at least these."""
+    for pattern in range(PATTERNS):
+        keep = modalities_of(pattern) & torch.tensor(body.keep)
+        rows = (train.present | ~keep).all(dim=1)
+        sources = heard[rows][:, keep]
+        weight, bias = fit_weights(sources, train.targets[rows], body.multi_class, _STACK_RIDGE)
+        body.stack_weight[pattern] = 0
+        body.stack_weight[pattern, keep] = weight
+        body.stack_bias[pattern] = bias
+
+
+def choose_gates(body: Fusion, validation: Examples) -> None:
+    """How much of the interaction each pattern gets: none, unless it pays by more than one standard error."""
+    body.gate.fill_(1)
+    for pattern in range(PATTERNS):
+        keep = modalities_of(pattern) & torch.tensor(body.keep)
+        rows = (validation.present | ~keep).all(dim=1)
+        if int(keep.sum()) < 2 or int(rows.sum()) < 2:
+            body.gate[pattern] = 0
+            continue
+        cases = validation.take(torch.nonzero(rows).flatten().tolist())
+        full = infer(body, cases, keep=keep)
+        floor = body.stacked(_heard(cases) * keep[None, :, None], torch.full((len(cases),), pattern))
+        body.gate[pattern] = _pays(floor, full - floor, cases.targets, body.multi_class)
+
+
+def _pays(floor: Tensor, correction: Tensor, targets: Tensor, multi_class: bool) -> float:
+    """The gate with the lowest loss, or 0 if its gain is within one standard error of nothing."""
+    before = losses_of(floor, targets, multi_class).sum(dim=1)
+    gains = {gate: before - losses_of(floor + gate * correction, targets, multi_class).sum(dim=1) for gate in _GATES}
+    best = max(_GATES, key=lambda gate: float(gains[gate].mean()))
+    error = float(gains[best].std() / len(before) ** 0.5)
+    return best if float(gains[best].mean()) > error else 0.0
+
+
+def calibrate(network: Network, validation: Examples) -> None:
+    """Scale and shift of each label for each pattern, drawn towards no change (Platt 1999, with a prior)."""
+    body_keep = torch.tensor(network.keep)
+    for pattern in range(PATTERNS):
+        keep = modalities_of(pattern) & body_keep
+        rows = (validation.present | ~keep).all(dim=1)
+        cases = validation.take(torch.nonzero(rows).flatten().tolist())
+        if not len(cases):
+            continue
+        logits = infer(network.body, cases, keep=keep)
+        scale, shift = fit_weights(logits[:, None], cases.targets, network.multi_class, _CALIBRATION_RIDGE)
+        if int(keep.sum()):
+            network.scale[pattern] = scale[0]
+        network.shift[pattern] = shift
+
+
+def late_ensemble(network: Network, examples: Examples) -> Tensor:
+    """Mean probability of the calibrated heads of the modalities that each case has: (N, L). The usual floor."""
+    total = torch.zeros_like(examples.targets)
+    count = torch.zeros(len(examples), 1)
+    for m in range(len(MODALITIES)):
+        keep = torch.zeros(len(MODALITIES), dtype=torch.bool)
+        keep[m] = network.keep[m]
+        has = (examples.present[:, m : m + 1] & keep[m]).float()
+        total += infer(network, examples, keep=keep).sigmoid() * has
+        count += has
+    return total / count.clamp(min=1)
+
+
+def stacked_ensemble(body: Fusion, examples: Examples) -> Tensor:
+    """Logits of the stack alone, without the interaction: (N, L)."""
+    present = examples.present & torch.tensor(body.keep)
+    with torch.inference_mode():
+        return body.stacked(_said(body, examples), pattern_of(present))
+
+
+def _said(body: Fusion, examples: Examples, batch_size: int = 64) -> Tensor:
+    """What the averaged heads say: (N, M, L)."""
+    body.eval()
+    batches = [range(i, min(i + batch_size, len(examples))) for i in range(0, len(examples), batch_size)]
+    device = body.gate.device
+    return torch.cat([body.said(examples.batch(which)[0].to(device)).cpu() for which in batches])
+
+
+def _heard(examples: Examples) -> Tensor:
+    """The cases' `heard`, which this stage cannot do without."""
+    if examples.heard is None:
+        raise ValueError("choosing gates needs what the heads said")
+    return examples.heard
