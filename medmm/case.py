@@ -4,7 +4,7 @@ All of them are frozen and checked when they are made: a value of these types th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
 import numpy as np
@@ -22,7 +22,7 @@ RecordValue = float | str
 class Image:
     """One film or photograph as a viewer would show it: windowed, upright in polarity, nothing resampled."""
 
-    pixels: np.ndarray
+    pixels: np.ndarray = field(repr=False)
     """(rows, columns) or (rows, columns, 3) float32 in [0, 1]; 0 is black, and air is dark on a radiograph."""
     digest: str
     """SHA-256 of the file that it came from, hexadecimal: the identity under which features are cached."""
@@ -46,6 +46,9 @@ class Image:
         if self.pixels.dtype != np.float32:
             raise ValueError(f"pixels must be float32, not {self.pixels.dtype}")
         self.pixels.setflags(write=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), tuple(getattr(self, part.name) for part in fields(self))  # read-only over there too
 
     @property
     def rows(self) -> int:
@@ -77,7 +80,7 @@ class Study:
 class Note:
     """What was written about the patient before the study was read."""
 
-    text: str
+    text: str = field(repr=False)
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -88,12 +91,15 @@ class Note:
 class Record:
     """Typed values that were known before the study was read. A value that was not taken is not in it."""
 
-    values: Mapping[str, RecordValue]
+    values: Mapping[str, RecordValue] = field(repr=False)
 
     def __post_init__(self) -> None:
         if not self.values:
             raise ValueError("a record has at least one value; a case without one has record=None")
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (dict(self.values),)  # a MappingProxyType does not travel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +107,7 @@ class Case:
     """One question to the model: what was seen, written and measured of one patient at one time."""
 
     case_id: str
-    patient_id: str
+    patient_id: str = field(repr=False)
     """Never shown, logged or sent; it is what keeps a patient's cases on one side of a split."""
     study: Study | None = None
     note: Note | None = None

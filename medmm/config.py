@@ -5,10 +5,11 @@ cohort.toml says what the columns of a cohort are (CohortConfig); run.toml says 
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from medmm.case import MODALITIES
 from medmm.errors import ConfigError
@@ -40,7 +41,16 @@ class CategoryColumn(Dials):
     categories: tuple[str, ...] = Field(min_length=2)
 
 
-RecordColumn = NumberColumn | CategoryColumn
+def _kind_of_column(value: object) -> str:
+    """Tell a record column of words from one of numbers, so that a complaint is about the right one."""
+    words = isinstance(value, CategoryColumn) or (isinstance(value, dict) and "categories" in value)
+    return _KINDS[words]
+
+
+_KINDS = ("NumberColumn", "CategoryColumn")
+RecordColumn = Annotated[
+    Annotated[NumberColumn, Tag(_KINDS[0])] | Annotated[CategoryColumn, Tag(_KINDS[1])], Discriminator(_kind_of_column)
+]
 
 
 class LabelColumns(Dials):
@@ -152,9 +162,11 @@ def read_toml(path: Path, kind: type[Config]) -> Config:
         ConfigError: if the file is missing, is not TOML, or holds a key or a value that `kind` refuses.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path} is not there", "Check the path") from None
+    except OSError as problem:
+        raise ConfigError(f"{path} cannot be read ({type(problem).__name__})", "Check its permissions") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{path} is not TOML: {problem}", "Correct the file") from None
     try:
@@ -164,23 +176,33 @@ def read_toml(path: Path, kind: type[Config]) -> Config:
 
 
 def _explain(path: Path, kind: type[Dials], problem: ValidationError) -> ConfigError:
-    """Turn the first complaint of pydantic into one line with a remedy."""
-    first = problem.errors(include_url=False)[0]
-    *group, key = [str(part) for part in first["loc"]] or [""]
+    """Turn one complaint of pydantic into one line with a remedy; a misspelt key first, since it explains the rest."""
+    complaints = problem.errors(include_url=False)
+    first = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
+    *group, key = [str(part) for part in first["loc"] if part not in _KINDS] or [""]
     where = f" in [{'.'.join(group)}]" if group else ""
     if first["type"] == "extra_forbidden":
         known = _fields(kind, group)
         near = difflib.get_close_matches(key, known, n=1)
-        remedy = f"Did you mean '{near[0]}'" if near else f"Known here: {', '.join(known) or 'nothing'}"
+        remedy = f"Did you mean '{near[0]}'" if near else f"Known here: {', '.join(known)}"
         return ConfigError(f"{path.name}: unknown key '{key}'{where}", remedy)
-    return ConfigError(f"{path.name}: '{key}'{where}: {first['msg']}", "Correct the value")
+    return ConfigError(
+        f"{path.name}: '{key}'{where}: {first['msg'].removeprefix('Value error, ')}", "Correct the value"
+    )
 
 
 def _fields(kind: type[Dials], group: list[str]) -> list[str]:
-    """Names of the keys that may stand in `group` of `kind`; empty where the group is not one of settings."""
+    """Names of the keys that may stand in `group` of `kind`."""
+    kinds = [kind]
     for name in group:
-        field = kind.model_fields.get(name)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Dials)):
-            return []
-        kind = field.annotation
-    return sorted(kind.model_fields)
+        fields = [one.model_fields[name] for one in kinds if name in one.model_fields]
+        kinds = [inner for field in fields for inner in _dials(field.annotation)] or kinds  # a column's name: as before
+    return sorted({name for one in kinds for name in one.model_fields})
+
+
+def _dials(annotation: Any) -> Iterator[type[Dials]]:
+    """Every group of settings that a field's type speaks of: LabelColumns of `LabelColumns | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Dials):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _dials(part)

@@ -44,9 +44,12 @@ class MedmmError(Exception):
     """Any error that medmm raises on purpose: one line, a problem and its remedy."""
 
     def __init__(self, problem: str, remedy: str) -> None:
-        self.problem = problem.rstrip(".")
-        self.remedy = remedy.rstrip(".")
+        self.problem = " ".join(problem.split()).rstrip(".")
+        self.remedy = " ".join(remedy.split()).rstrip(".")
         super().__init__(f"{self.problem}. {self.remedy}.")
+
+    def __reduce__(self) -> tuple[type["MedmmError"], tuple[str, ...]]:
+        return type(self), (self.problem, self.remedy)  # so that it travels between processes
 
 
 class ConfigError(MedmmError):
@@ -68,7 +71,7 @@ class DataError(MedmmError):
     def __str__(self) -> str:
         return f"case {self.case_id}: {self.problem}. {self.remedy}."
 
-    def __reduce__(self) -> tuple[type["DataError"], tuple[str, Reason, str, str]]:
+    def __reduce__(self) -> tuple[type["DataError"], tuple[str, ...]]:
         return type(self), (self.case_id, self.code, self.problem, self.remedy)
 
 

@@ -1,5 +1,6 @@
 """A table of cases, or a bare folder of studies, to rows that are checked and cheap; then a row to its Case."""
 
+import csv
 import difflib
 import math
 from collections.abc import Mapping, Sequence
@@ -61,8 +62,8 @@ class Cohort:
 
     @property
     def patients(self) -> int:
-        """How many different patients there are."""
-        return len({row.patient_id for row in self.rows})
+        """How many different patients there are; 0 for a bare folder of studies, which does not say."""
+        return len({row.patient_id for row in self.rows if row.patient_id})
 
     def require_both_answers(self) -> None:
         """Check that there is something to learn.
@@ -124,7 +125,7 @@ def read_folder(folder: Path, config: CohortConfig | None = None) -> Cohort:
 
     if not folder.is_dir():
         raise CohortError(f"{folder} is not a folder", "Check the path")
-    entries = [entry for entry in sorted(folder.iterdir()) if entry.name[0] != "." and entry.name != "DICOMDIR"]
+    entries = [path for path in sorted(folder.iterdir()) if path.name[0] != "." and path.name.upper() != "DICOMDIR"]
     studies = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() not in SIDE_FILES]
     if not studies:
         raise CohortError(f"empty cohort: {folder} holds no study", "Put each study into a folder of its own")
@@ -158,32 +159,29 @@ def read_case(cohort: Cohort, row: CaseRow) -> Case:
 
 def _read_table(path: Path) -> Table:
     """Read a CSV of text cells: UTF-8, the first line names the columns, every line has them all."""
-    import pandas as pd
-
     if not path.is_file():
         raise CohortError(f"{path} is not there", "Check the folder; a cohort is a folder with cases.csv")
-    problem = ""
+    problem, lines = "", list[list[str]]()
     try:
-        frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except pd.errors.EmptyDataError:
-        raise CohortError("empty cohort: cases.csv holds nothing", "Give it a header and a row for each case") from None
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [cells for cells in csv.reader(file, strict=True) if cells]
     except UnicodeDecodeError:
         problem = "is not UTF-8 text"
-    except pd.errors.ParserError:
-        problem = "has a line with more cells than the header, or a quote that is not closed"
+    except csv.Error as thrown:
+        problem = f"is not CSV ({thrown})"
+    uneven = [row for row, cells in enumerate(lines) if len(cells) != len(lines[0])]
+    if uneven:
+        problem = f"has another number of cells in row {uneven[0]} than in its header"
     if problem:
         raise CohortError(f"cases.csv {problem}", "Save it again as CSV in UTF-8")
-    short = frame.isna().any(axis=1)
-    if short.any():
-        row = int(short.to_numpy().argmax())
-        raise CohortError(f"row {row} of cases.csv has fewer cells than the header", "Save it again as CSV")
-    header = [str(name).strip() for name in frame.iloc[0]]
+    if len(lines) < 2:
+        raise CohortError("empty cohort: cases.csv has no rows", "Give it a header and a row for each case")
+    header = [name.strip() for name in lines[0]]
     if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise CohortError(f"cases.csv has two columns '{twice}'", "Rename or remove one of them")
-    if len(frame) < 2:
-        raise CohortError("empty cohort: cases.csv has no rows", "Add a row for each case")
-    return {name: frame[number].iloc[1:].tolist() for number, name in enumerate(header)}
+        second = next(place for place, name in enumerate(header) if name in header[:place])
+        problem = f"columns {header.index(header[second]) + 1} and {second + 1} of cases.csv have one name"
+        raise CohortError(problem, "Rename or remove one of them")
+    return dict(zip(header, zip(*lines[1:], strict=True), strict=True))
 
 
 def _check_columns(table: Table, config: CohortConfig) -> list[str]:
@@ -191,20 +189,27 @@ def _check_columns(table: Table, config: CohortConfig) -> list[str]:
 
     study and note may be absent where the configuration did not name them itself, or names them ''.
     """
-    labels = config.labels or LabelColumns(columns=("",))
-    answers = [name for name in (*labels.columns, labels.class_column) if name]
-    named = [*{config.case_id, config.patient_id}, *config.record, *answers]  # the two ids may be one
+    labels = config.labels
+    answers = (labels.columns or (labels.class_column,)) if labels else ()
+    named = [*dict.fromkeys((config.case_id, config.patient_id)), *config.record, *answers]  # the two ids may be one
     optional = {"study": config.study, "note": config.note}
     absent = [name for role, name in optional.items() if name not in table and role not in config.model_fields_set]
     named += [name for name in optional.values() if name and name not in absent]
     for name in named:
         if name not in table:
-            near = difflib.get_close_matches(name, list(table), n=1)
-            hint = f"Did you mean '{near[0]}'? " if near else ""
-            raise CohortError(f"cases.csv has no column '{name}'", f"{hint}Columns there: {', '.join(table)}")
+            raise CohortError(f"cases.csv has no column '{name}'", _columns_there(name, table, config))
         if named.count(name) > 1:
             raise CohortError(f"column '{name}' is named for two things", "An answer is never an input: name it once")
     return absent
+
+
+def _columns_there(name: str, table: Table, config: CohortConfig) -> str:
+    """Return the remedy for a missing column; without either id column, the first line may be a patient's own."""
+    if config.case_id not in table and config.patient_id not in table:
+        return "Name the columns in the first line, and say in cohort.toml what they are"
+    near = difflib.get_close_matches(name, list(table), n=1)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Columns there: {', '.join(table)}"
 
 
 def _case_ids(table: Table, config: CohortConfig) -> list[str]:
@@ -212,8 +217,9 @@ def _case_ids(table: Table, config: CohortConfig) -> list[str]:
     case_ids = [cell.strip() for cell in table[config.case_id]]
     seen: dict[str, int] = {}
     for number, case_id in enumerate(case_ids, start=1):
-        if not case_id:
-            raise CohortError(f"row {number} of cases.csv has no '{config.case_id}'", "Give every case an id")
+        if not case_id or not case_id.isprintable():
+            problem = f"row {number} of cases.csv has no '{config.case_id}' that can be printed"
+            raise CohortError(problem, "Give every case an id without line breaks")
         if case_id in seen:
             problem = f"case {case_id} is in cases.csv twice, in rows {seen[case_id]} and {number}"
             raise CohortError(problem, f"Make '{config.case_id}' unique")

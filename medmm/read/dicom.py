@@ -52,6 +52,8 @@ def read_study(path: Path, case_id: str) -> Study:
         problem = DataError(
             case_id, Reason.MISSING_STUDY, f"a file of its study cannot be read ({name})", "Check its permissions"
         )
+    except MemoryError:
+        problem = DataError(case_id, Reason.TOO_LARGE, "its study needs more memory than it may have", "Reduce it")
     raise problem
 
 
@@ -63,7 +65,7 @@ def _files(path: Path) -> list[Path]:
         raise RefusedError(
             Reason.MISSING_STUDY, "its study is not there", "Check the study column and the cohort's folder"
         )
-    found = (file for file in path.rglob("*") if file.is_file() and file.name != "DICOMDIR")
+    found = (file for file in path.rglob("*") if file.is_file() and file.name.upper() != "DICOMDIR")
     return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts))
 
 

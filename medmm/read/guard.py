@@ -59,7 +59,7 @@ def guarded(doing: str, remedy: str) -> Iterator[None]:
     except RefusedError:
         raise
     except MemoryError:
-        problem = RefusedError(Reason.TOO_LARGE, "needs more memory than there is", "Reduce it, or read it elsewhere")
+        problem = RefusedError(Reason.TOO_LARGE, "needs more memory than it may have", "Reduce it, or check its header")
     except BaseException as thrown:
         name = type(thrown).__name__
         if not isinstance(thrown, Exception) and name != "PanicException":

@@ -1,7 +1,6 @@
 """One DICOM object to one Image: what it is, whether its header is sound, how its pixels decode."""
 
 import re
-import struct
 import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -10,15 +9,19 @@ import numpy as np
 import pydicom
 from pydicom import Dataset, uid
 from pydicom.encaps import get_frame
+from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 
 from medmm.case import Image
 from medmm.errors import Reason
+from medmm.read.codestream import coded_size
 from medmm.read.display import show_colour, show_grey
 from medmm.read.guard import MAX_BYTES, MAX_PIXELS, RefusedError, guarded
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+RETIRED = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
+"""Photometric interpretations that are named when they are refused; any other word may be anything."""
 VOLUMES = ("CT", "MR", "PT")
 CODECS = {
     uid.RLELossless: "pydicom",
@@ -77,12 +80,18 @@ def open_instance(content: bytes) -> Instance:
 
 
 def _check_deflated(content: bytes) -> None:
-    """Refuse a deflated file that inflates to more than MAX_BYTES; pydicom would inflate all of it at once."""
-    (length,) = struct.unpack_from("<L", content, 140)  # value of (0002,0000), the first element behind 'DICM'
-    start = 144 + length
-    if uid.DeflatedExplicitVRLittleEndian.encode() not in content[144:start]:
+    """Refuse a deflated file that inflates to more than MAX_BYTES; pydicom would inflate all of it at once.
+
+    The group's own length (0002,0000) may be wrong or missing: like pydicom, read on to the first other group.
+    """
+    file = BytesIO(content)
+    file.seek(132)
+    meta = read_dataset(
+        file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 2
+    )
+    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         return
-    inflate, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, content[start:]
+    inflate, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, content[file.tell() :]
     while rest and not inflate.eof:
         size += len(inflate.decompress(rest, 2**24))
         rest = inflate.unconsumed_tail
@@ -118,8 +127,8 @@ def read_image(instance: Instance, digest: str) -> Image:
     with guarded("does not decode", _EXPORT):
         array, bits = _decode(dataset)
     with guarded("has a window, LUT or palette that cannot be applied", _EXPORT):
-        show = show_grey if dataset.PhotometricInterpretation in GREY else None
-        pixels, remarks = show(dataset, array) if show else show_colour(dataset, array, bits)
+        grey = dataset.PhotometricInterpretation in GREY
+        pixels, remarks = show_grey(dataset, array) if grey else show_colour(dataset, array, bits)
         spacing, spacing_remarks = _spacing(dataset)
         return Image(
             pixels=np.ascontiguousarray(pixels),
@@ -129,7 +138,7 @@ def read_image(instance: Instance, digest: str) -> Image:
             modality=_code(dataset, "Modality") or "OT",
             view=_code(dataset, "ViewPosition"),
             spacing_mm=spacing,
-            remarks=remarks + spacing_remarks,
+            remarks=remarks + spacing_remarks + _intent_remarks(dataset),
         )
 
 
@@ -156,6 +165,8 @@ def _check_class(dataset: Dataset) -> None:
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise RefusedError(Reason.UNSUPPORTED, "has floating-point pixels", "Export it with integer pixels")
     if "PixelData" not in dataset and "Rows" not in dataset:
+        if not name:
+            raise RefusedError(Reason.CORRUPT, "does not say what it holds: it may have been cut short", _EXPORT)
         raise RefusedError(Reason.NO_PIXELS, "is an image object without pixel data", _EXPORT)
     if "PixelData" not in dataset or not dataset.PixelData:
         raise RefusedError(Reason.CORRUPT, "declares an image and holds no pixels: it may have been cut short", _EXPORT)
@@ -172,7 +183,7 @@ def _check_shape(dataset: Dataset) -> None:
         raise RefusedError(Reason.TOO_LARGE, problem, "Reduce it, or check its header")
     photometric = str(dataset.get("PhotometricInterpretation", ""))
     if photometric not in GREY + COLOUR:
-        known = photometric if re.fullmatch(r"[A-Z]{3,4}(_[A-Z0-9]{1,8}){0,2}", photometric) else "of no known kind"
+        known = photometric if photometric in RETIRED else "of no known kind"
         problem = f"has the photometric interpretation {known}"
         raise RefusedError(Reason.UNSUPPORTED, problem, f"Export it as one of {', '.join(GREY + COLOUR)}")
     if samples != (1 if photometric in (*GREY, "PALETTE COLOR") else 3):
@@ -183,8 +194,8 @@ def _decode(dataset: Dataset) -> tuple[np.ndarray, int]:
     """Return stored grey values or palette indices (rows, columns), or RGB (rows, columns, 3), with the bits stored."""
     syntax = uid.UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
     _check_codec(dataset, syntax)
-    if syntax in uid.JPEG2000TransferSyntaxes or syntax in (uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL):
-        _check_codestream(dataset)
+    if syntax in CODECS and syntax != uid.RLELossless:
+        _check_coded_size(dataset)
     array, properties = get_decoder(syntax).as_array(
         dataset,
         index=0,
@@ -210,12 +221,9 @@ def _check_codec(dataset: Dataset, syntax: uid.UID) -> None:
         raise RefusedError(Reason.UNSUPPORTED, problem, remedy)
 
 
-def _check_codestream(dataset: Dataset) -> None:
-    """Refuse a JPEG 2000 whose own size (SIZ, ISO 15444-1 A.5.1) is not the header's; the decoder would allocate it."""
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    start = frame.find(b"\xff\x4f\xff\x51")
-    right, bottom, left, top = struct.unpack_from(">4L", frame, start + 8)
-    if start < 0 or (bottom - top, right - left) != (dataset.Rows, dataset.Columns):
+def _check_coded_size(dataset: Dataset) -> None:
+    """Refuse a frame of another size than the header's: a decoder would allocate it, and 20 x 30 look like 30 x 20."""
+    if coded_size(get_frame(dataset.PixelData, 0, number_of_frames=1)) != (dataset.Rows, dataset.Columns):
         raise RefusedError(Reason.CORRUPT, "holds a picture of another size than its header declares", _EXPORT)
 
 
@@ -233,6 +241,12 @@ def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, tuple[str, .
     return None, ()
 
 
+def _intent_remarks(dataset: Dataset) -> tuple[str, ...]:
+    """Say that a film is as the detector gave it: Presentation Intent Type (0008,0068)."""
+    raw = _code(dataset, "PresentationIntentType") == "FOR PROCESSING"
+    return ("raw film, for processing and not for viewing",) if raw else ()
+
+
 def _code(dataset: Dataset, keyword: str) -> str:
     """Return a code string (PS3.5 6.2, CS) if it is one; a header may hold anything."""
     value = str(dataset.get(keyword) or "").strip()
@@ -243,5 +257,5 @@ def _number(dataset: Dataset, keyword: str) -> float:
     """Return a number to sort by; what has none, or nonsense, comes last."""
     try:
         return float(str(dataset.get(keyword)))
-    except ValueError:
+    except (ValueError, OverflowError):
         return np.inf

@@ -13,7 +13,8 @@ MAX_BYTES = 2**20
 def read_note(case_id: str, source: str | Path) -> Note | None:
     """Read what was written about a patient; None if it is nothing but white space.
 
-    The text is brought to Unicode NFC and line ends to a newline; control characters other than tab are taken out.
+    The text is brought to Unicode NFC and every line or page end to a newline; control characters other than tab are
+    taken out.
 
     Args:
         case_id: for messages.
@@ -23,7 +24,7 @@ def read_note(case_id: str, source: str | Path) -> Note | None:
         DataError: MISSING_STUDY if the file cannot be opened, CORRUPT if it is not UTF-8, TOO_LARGE if it is a book.
     """
     text = _read_file(case_id, source) if isinstance(source, Path) else source
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = unicodedata.normalize("NFC", "\n".join(text.splitlines()))
     text = "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cs"))
     return Note(text.strip()) if text.strip() else None
 

@@ -13,6 +13,7 @@ from medmm.read.guard import MAX_PIXELS, RefusedError, guarded
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 """How PNG and JPEG files begin."""
 _ORIENTATION = 0x0112  # EXIF tag
+_ON_BLACK = "transparent parts laid on black"
 
 
 def read_photograph(content: bytes, digest: str) -> Image:
@@ -47,10 +48,16 @@ def read_photograph(content: bytes, digest: str) -> Image:
 
 def _on_black(picture: PIL.Image.Image, remarks: list[str]) -> PIL.Image.Image:
     """Lay a picture with transparent parts on black; grey stays grey."""
-    grey = picture.mode in ("1", "L", "LA", "La", "I;16", "I")
+    if picture.mode.startswith("I"):  # grey of 16 bits, of which one value (PNG 11.3.2.1, tRNS) is transparent
+        values = np.asarray(picture)
+        hidden = values == picture.info["transparency"]
+        if hidden.any():
+            remarks.append(_ON_BLACK)
+        return PIL.Image.fromarray(np.where(hidden, 0, values).astype(np.uint16))
+    grey = picture.mode in ("1", "L", "LA", "La")
     layered = picture.convert("RGBA")
     if np.asarray(layered)[..., 3].min() < 255:
-        remarks.append("transparent parts laid on black")
+        remarks.append(_ON_BLACK)
     ground = PIL.Image.new("RGBA", layered.size, (0, 0, 0, 255))
     return PIL.Image.alpha_composite(ground, layered).convert("L" if grey else "RGB")
 

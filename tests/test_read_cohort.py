@@ -1,0 +1,351 @@
+"""A table or a folder becomes rows that are checked before anything is opened; a row becomes its case."""
+
+import csv
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medmm.config import CategoryColumn, CohortConfig, LabelColumns, NumberColumn
+from medmm.errors import CohortError, ConfigError, DataError, Reason
+from medmm.read.cohort import Cohort, read_case, read_cohort, read_folder
+from tests.dicom_files import CANARIES, ramp, write
+
+LABELS = LabelColumns(columns=("pneumonia", "effusion"))
+CONFIG = CohortConfig(
+    labels=LABELS,
+    record={"age": NumberColumn(unit="a", low=0, high=120), "sex": CategoryColumn(categories=("F", "M"))},
+)
+HEADER = ["case_id", "patient_id", "study", "note", "age", "sex", "pneumonia", "effusion", "source"]
+ROW = ["c1", "CANARYID", "studies/c1", "CANARYNOTE", "61", "F", "1", "", "https://CANARYACCESSION"]
+
+
+def table(folder: Path, *rows: list[str], header: list[str] | None = None) -> Path:
+    with (folder / "cases.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header or HEADER, *rows])
+    return folder
+
+
+def row(**cells: str) -> list[str]:
+    return [cells.get(name, cell) for name, cell in zip(HEADER, ROW, strict=True)]
+
+
+def refusal(folder: Path, config: CohortConfig | None = CONFIG) -> str:
+    with pytest.raises(CohortError) as caught:
+        read_cohort(folder, config)
+    told = str(caught.value)
+    assert "\n" not in told
+    assert not any(canary in told + repr(caught.value) for canary in CANARIES)
+    return told
+
+
+def test_a_row_holds_what_its_cells_say(tmp_path: Path) -> None:
+    cohort = read_cohort(table(tmp_path, ROW), CONFIG)
+
+    (only,) = cohort.rows
+    assert (only.case_id, only.patient_id, only.study, only.note) == (
+        "c1",
+        "CANARYID",
+        tmp_path / "studies/c1",
+        "CANARYNOTE",
+    )
+    assert dict(only.cells) == {"age": "61", "sex": "F"}
+    assert only.targets["pneumonia"] == 1
+    assert math.isnan(only.targets["effusion"])
+
+
+def test_a_column_that_is_not_named_is_never_an_input(tmp_path: Path) -> None:
+    (only,) = read_cohort(table(tmp_path, ROW), CONFIG).rows
+
+    assert "source" not in only.cells
+    assert "pneumonia" not in only.cells
+
+
+def test_a_row_and_a_cohort_tell_nothing_of_the_patient(tmp_path: Path) -> None:
+    cohort = read_cohort(table(tmp_path, row(study="studies/CANARYNAME")), CONFIG)
+
+    told = repr(cohort) + repr(cohort.rows[0]) + str(cohort.remarks)
+    assert "c1" in told
+    assert not any(canary in told for canary in CANARIES)
+
+
+def test_a_row_travels_between_processes(tmp_path: Path) -> None:
+    (only,) = read_cohort(table(tmp_path, row(effusion="0")), CONFIG).rows
+
+    again = pickle.loads(pickle.dumps(only))
+
+    assert (again.case_id, again.study, dict(again.cells)) == ("c1", only.study, dict(only.cells))
+    assert again.targets == only.targets
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"), [("1", 1), ("0", 0), ("1.0", 1), ("0.0", 0), (" 1 ", 1), ("", math.nan), (" ", math.nan)]
+)
+def test_an_answer_is_present_absent_or_not_stated(tmp_path: Path, cell: str, value: float) -> None:
+    (only,) = read_cohort(table(tmp_path, row(pneumonia=cell)), CONFIG).rows
+
+    assert only.targets["pneumonia"] == pytest.approx(value, nan_ok=True)
+
+
+@pytest.mark.parametrize("cell", ["2", "yes", "-1", "0.5", "nan", "CANARYNOTE"])
+def test_any_other_answer_is_refused_without_repeating_it(tmp_path: Path, cell: str) -> None:
+    told = refusal(table(tmp_path, row(pneumonia=cell)))
+
+    assert told == (
+        "case c1: 'pneumonia' is not 1, 0 or empty. Write 1 for present, 0 for absent, and nothing for not stated."
+    )
+
+
+CLASSES = CohortConfig(labels=LabelColumns(class_column="finding", classes=("flu", "none")))
+CLASS_HEADER = ["case_id", "patient_id", "study", "note", "finding"]
+
+
+def test_one_class_is_present_and_the_others_absent(tmp_path: Path) -> None:
+    folder = table(tmp_path, ["c1", "p1", "", "x", "none"], ["c2", "p2", "", "x", ""], header=CLASS_HEADER)
+
+    first, second = read_cohort(folder, CLASSES).rows
+
+    assert dict(first.targets) == {"flu": 0, "none": 1}
+    assert all(math.isnan(value) for value in second.targets.values())
+
+
+def test_a_class_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+    told = refusal(table(tmp_path, ["c1", "p1", "", "x", "CANARYNOTE"], header=CLASS_HEADER), CLASSES)
+
+    assert "case c1: 'finding' is not one of flu, none" in told
+
+
+def test_a_missing_column_is_told_with_its_neighbour(tmp_path: Path) -> None:
+    header = ["efusion" if name == "effusion" else name for name in HEADER]
+
+    told = refusal(table(tmp_path, ROW, header=header))
+
+    assert told.startswith("cases.csv has no column 'effusion'. Did you mean 'efusion'? Columns there: case_id, ")
+
+
+def test_a_column_with_two_meanings_is_refused(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"record": {"pneumonia": NumberColumn(unit="1")}})
+
+    assert "'pneumonia' is named for two things. An answer is never an input" in refusal(table(tmp_path, ROW), config)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    header = ["age" if name == "source" else name for name in HEADER]
+
+    assert "columns 5 and 9 of cases.csv have one name" in refusal(table(tmp_path, ROW, header=header))
+
+
+@pytest.mark.parametrize("config", [CONFIG, CohortConfig(), None], ids=["described", "plain", "guessed"])
+def test_a_first_line_that_is_a_patients_is_not_repeated(tmp_path: Path, config: CohortConfig | None) -> None:
+    told = refusal(table(tmp_path, ROW, row(case_id="c2", pneumonia="0"), header=ROW), config)
+
+    assert told == (
+        "cases.csv has no column 'case_id'. Name the columns in the first line, and say in cohort.toml what they are."
+    )
+
+
+@pytest.mark.parametrize("content", ["", "\n", ",".join(HEADER), ",".join(HEADER) + "\n"])
+def test_an_empty_cohort_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cases.csv").write_text(content)
+
+    assert refusal(tmp_path).startswith("empty cohort: cases.csv ")
+
+
+def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:
+    assert "cases.csv is not there" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("second", ["c1", " c1 "])
+def test_a_case_id_that_is_there_twice_is_refused(tmp_path: Path, second: str) -> None:
+    told = refusal(table(tmp_path, ROW, row(case_id="c2"), row(case_id=second)))
+
+    assert told == "case c1 is in cases.csv twice, in rows 1 and 3. Make 'case_id' unique."
+
+
+@pytest.mark.parametrize("case_id", ["", "  ", "c\n1", "c\x071"])
+def test_a_case_needs_an_id_on_one_line(tmp_path: Path, case_id: str) -> None:
+    assert "row 2 of cases.csv has no 'case_id'" in refusal(table(tmp_path, ROW, row(case_id=case_id)))
+
+
+def test_a_case_needs_a_patient(tmp_path: Path) -> None:
+    assert "case c1 has no 'patient_id'" in refusal(table(tmp_path, row(patient_id=" ")))
+
+
+@pytest.mark.parametrize(
+    "path", ["../CANARYNAME", "a/../../b", "/etc/CANARYNAME", "C:\\x", "\\\\server\\x", "a\\..\\b"]
+)
+def test_a_path_outside_the_folder_is_refused_without_repeating_it(tmp_path: Path, path: str) -> None:
+    assert "the study of case c1 lies outside the cohort" in refusal(table(tmp_path, row(study=path)))
+
+
+def test_commas_quotes_and_line_breaks_in_a_note_are_kept(tmp_path: Path) -> None:
+    note = 'Cough, fever.\n"Worse" since Monday; 3,5 kg lost'
+
+    first, second = read_cohort(table(tmp_path, row(note=note), row(case_id="c2")), CONFIG).rows
+
+    assert first.note == note
+    assert second.case_id == "c2"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = table(tmp_path, ROW) / "cases.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    assert read_cohort(tmp_path, CONFIG).rows[0].case_id == "c1"
+
+
+@pytest.mark.parametrize("text", ["NA", "null", "None", "nan", "007"])
+def test_a_cell_is_text_and_nothing_else(tmp_path: Path, text: str) -> None:
+    (only,) = read_cohort(table(tmp_path, row(case_id=text, note=text, sex=text)), CONFIG).rows
+
+    assert (only.case_id, only.note, only.cells["sex"]) == (text, text, text)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"case_id,patient_id\nc1,CANARYID,3\n", "another number of cells in row 1 than in its header"),
+        (b"case_id,patient_id,note\nc1,CANARYID\n", "another number of cells in row 1 than in its header"),
+        (b'case_id,patient_id\nc1,"CANARYID\n', "is not CSV (unexpected end of data)"),
+        (b"case_id,patient_id\nc1,CANARYID\xff\n", "not UTF-8"),
+    ],
+)
+def test_a_table_that_is_no_table_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "cases.csv").write_bytes(content)
+
+    assert words in refusal(tmp_path, CohortConfig())
+
+
+def test_the_description_beside_the_table_is_used(tmp_path: Path) -> None:
+    header = ["Fall", "Mensch", "study", "note"]
+    (tmp_path / "cohort.toml").write_text('case_id = "Fall"\npatient_id = "Mensch"\n')
+
+    cohort = read_cohort(table(tmp_path, ["c1", "p1", "", "x"], header=header))
+
+    assert (cohort.rows[0].case_id, cohort.rows[0].patient_id) == ("c1", "p1")
+    assert cohort.remarks == ()
+
+
+def test_a_description_that_does_not_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cohort.toml").write_text('case = "Fall"\n')
+
+    with pytest.raises(ConfigError, match="Did you mean 'case_id'"):
+        read_cohort(table(tmp_path, ROW))
+
+
+def test_without_a_description_columns_are_guessed_and_that_is_said(tmp_path: Path) -> None:
+    cohort = read_cohort(table(tmp_path, ROW, row(case_id="c2", pneumonia="0", effusion="1")))
+
+    assert cohort.labels == ("pneumonia",)
+    assert set(cohort.config.record) == {"age"}
+    assert cohort.remarks[0] == "no cohort.toml: columns were guessed from their names"
+
+
+@pytest.mark.parametrize("absent", ["study", "note"])
+def test_a_cohort_may_lack_images_or_notes(tmp_path: Path, absent: str) -> None:
+    kept = [name for name in HEADER if name != absent]
+
+    cohort = read_cohort(table(tmp_path, [ROW[HEADER.index(name)] for name in kept], header=kept), CONFIG)
+
+    assert not getattr(cohort.rows[0], absent)
+    assert cohort.remarks == (f"no column '{absent}': no case has one from the table",)
+
+
+def test_a_column_that_was_asked_for_by_name_may_not_lack(tmp_path: Path) -> None:
+    config = CohortConfig(note="anamnesis")
+
+    assert "no column 'anamnesis'" in refusal(table(tmp_path, ROW), config)
+
+
+def answered(folder: Path, *answers: str, config: CohortConfig = CONFIG) -> Cohort:
+    rows = [row(case_id=f"c{n}", pneumonia=answer, effusion=str(n % 2)) for n, answer in enumerate(answers)]
+    return read_cohort(table(folder, *rows), config)
+
+
+def test_labels_with_both_answers_can_be_learnt(tmp_path: Path) -> None:
+    cohort = answered(tmp_path, "1", "0", "")
+
+    cohort.require_both_answers()
+
+    assert cohort.labels == ("pneumonia", "effusion")
+    assert cohort.patients == 1
+
+
+@pytest.mark.parametrize(("answers", "words"), [(("1", "1"), "absent"), (("0", ""), "present"), (("", ""), "present")])
+def test_a_label_with_one_answer_cannot_be_learnt(tmp_path: Path, answers: tuple[str, str], words: str) -> None:
+    cohort = answered(tmp_path, *answers)
+
+    with pytest.raises(CohortError, match=f"label 'pneumonia' is never stated to be {words}"):
+        cohort.require_both_answers()
+
+
+def test_a_cohort_without_labels_cannot_be_learnt(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="no labels"):
+        answered(tmp_path, "1", config=CohortConfig()).require_both_answers()
+
+
+def test_each_folder_and_each_image_of_a_bare_folder_is_a_case(tmp_path: Path) -> None:
+    for name in ("b/film.dcm", "a/x/film.dcm", "single.dcm", ".hidden/film.dcm"):
+        write(tmp_path / name, ramp())
+    for name in ("DICOMDIR", "report.pdf"):
+        (tmp_path / name).write_bytes(b"x")
+
+    cohort = read_folder(tmp_path)
+
+    assert [found.case_id for found in cohort.rows] == ["a", "b", "single.dcm"]
+    assert cohort.remarks == ("files beside the studies left out: 1",)
+    assert (cohort.labels, cohort.patients) == ((), 0)
+
+
+def test_a_bare_folder_needs_a_study(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(CohortError, match=r"holds no study|is not a folder"):
+            read_folder(folder)
+
+
+def test_the_note_beside_the_images_and_no_other_text_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "film.dcm", ramp())
+    (tmp_path / "a" / "note.txt").write_text("Cough.\n")
+    (tmp_path / "a" / "report.txt").write_text("Pneumonia.")
+    cohort = read_folder(tmp_path)
+
+    case = read_case(cohort, cohort.rows[0])
+
+    assert case.note is not None
+    assert case.note.text == "Cough."
+    assert case.present == ("image", "note")
+
+
+def case_of(folder: Path, **cells: str) -> Any:
+    cohort = read_cohort(table(folder, row(**cells)), CONFIG)
+    return read_case(cohort, cohort.rows[0])
+
+
+def test_a_row_becomes_its_case(tmp_path: Path) -> None:
+    write(tmp_path / "studies/c1/film.dcm", ramp())
+
+    case = case_of(tmp_path)
+
+    assert case.present == ("image", "note", "record")
+    assert dict(case.record.values) == {"age": 61.0, "sex": "F"}
+    assert not any(canary in repr(case) for canary in CANARIES)
+
+
+def test_a_row_without_anything_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="case c1: has no image, no note and no record value") as caught:
+        case_of(tmp_path, study="", note=" ", age="", sex="")
+
+    assert caught.value.code == Reason.NOTHING_TO_READ
+
+
+@pytest.mark.parametrize(
+    ("cells", "code"), [({}, Reason.MISSING_STUDY), ({"study": "", "age": "CANARYID"}, Reason.BAD_RECORD)]
+)
+def test_a_row_with_something_unusable_is_refused(tmp_path: Path, cells: dict[str, str], code: Reason) -> None:
+    with pytest.raises(DataError) as caught:
+        case_of(tmp_path, **cells)
+
+    assert caught.value.code == code
+    assert not any(canary in str(caught.value) for canary in CANARIES)

@@ -1,0 +1,104 @@
+"""Studies read side by side: one that hangs, dies or swallows all memory is one answer, and the others still come."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path, PosixPath
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from medmm.case import Study
+from medmm.errors import DataError
+from medmm.read.pool import read_studies
+from tests.dicom_files import CANARIES, ramp, write
+
+
+class HangingPath(PosixPath):
+    """A study on a server that does not answer."""
+
+    def is_file(self) -> bool:
+        time.sleep(600)
+        return True
+
+
+class DeadlyPath(PosixPath):
+    """A study whose decoding ends the process, as a codec's abort or the kernel's want of memory does."""
+
+    def is_file(self) -> bool:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    return write(tmp_path / "film.dcm", ramp())
+
+
+def codes(answers: list[tuple[str, Study | DataError]]) -> dict[str, str]:
+    """Case id -> 'read', or why not; in the order of the answers."""
+    return {case: answer.code.value if isinstance(answer, DataError) else "read" for case, answer in answers}
+
+
+def test_a_child_that_hangs_or_dies_costs_its_own_study_only(tmp_path: Path, film: Path) -> None:
+    jobs = [("c1", film), ("c2", HangingPath(film)), ("c3", film), ("c4", DeadlyPath(film)), ("c5", film)]
+    jobs += [("c6", tmp_path / "nothing"), ("c7", film)]
+
+    answers = list(read_studies(jobs, workers=2, timeout_s=8))
+
+    found = codes(answers)
+    assert list(found) == [case for case, _ in jobs]
+    assert found == {
+        "c1": "read",
+        "c2": "timeout",
+        "c3": "read",
+        "c4": "crash",
+        "c5": "read",
+        "c6": "missing-study",
+        "c7": "read",
+    }
+    told = [str(answer) for _, answer in answers if isinstance(answer, DataError)]
+    assert told[0] == "case c2: took too long to decode. Check the study with a DICOM viewer."
+    assert told[1] == "case c4: killed the process that read it. Check the study with a DICOM viewer."
+    assert not any(canary in text for canary in CANARIES for text in told)
+
+
+def test_a_study_reads_to_the_same_pixels_in_a_child(film: Path) -> None:
+    from medmm.read.dicom import read_study
+
+    (answer,) = (study for _, study in read_studies([("c1", film)], workers=1))
+
+    assert isinstance(answer, Study)
+    np.testing.assert_array_equal(answer.images[0].pixels, read_study(film, "c1").images[0].pixels)
+    assert not answer.images[0].pixels.flags.writeable
+
+
+def test_a_picture_that_swallows_all_memory_is_refused_and_the_next_is_read(tmp_path: Path, film: Path) -> None:
+    bomb = tmp_path / "bomb.png"
+    PIL.Image.new("L", (10_000, 10_000)).save(bomb)  # 100 kB, and 500 MB as it is decoded
+
+    answers = list(read_studies([("c1", bomb), ("c2", film)], workers=1, memory_bytes=2**28))
+
+    assert codes(answers) == {"c1": "too-large", "c2": "read"}
+
+
+def test_jobs_are_asked_for_only_as_they_are_needed(film: Path) -> None:
+    asked: list[str] = []
+
+    def jobs() -> Iterator[tuple[str, Path]]:
+        for number in range(100):
+            asked.append(f"c{number}")
+            yield asked[-1], film
+
+    answers = read_studies(jobs(), workers=1)
+    first = next(answers)
+    answers.close()  # type: ignore[attr-defined]  # it is a generator
+
+    assert codes([first]) == {"c0": "read"}
+    assert len(asked) < 5
+
+
+def test_no_jobs_are_no_answers() -> None:
+    assert list(read_studies([], workers=1)) == []
