@@ -1,4 +1,9 @@
-"""Discrimination and calibration, with intervals by patient. N cases, L labels; targets are NaN where not stated."""
+"""Discrimination at all thresholds and at one, with intervals by patient. N cases, L labels, K resamples.
+
+Targets are 1, 0 or NaN (not stated), and only stated ones count. An interval is a percentile bootstrap over patients
+(Efron 1979), so cases of one patient are drawn together. scikit-learn computes what needs no interval; the weighted
+AUROC is our own because it is computed for a thousand resamples at once.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_BLOCK = 64
+"""Resamples that are weighed at once: bounds memory, and keeps a block in the processor's cache."""
+_MOST_LOST = 0.1
+"""No interval for a label that loses one of its answers in more of the resamples: fewer than 3 patients have it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval; NaN where it cannot be computed."""
+    """A figure with its 95 % interval; each is NaN where it cannot be computed."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return "n/a" if np.isnan(self.value) else f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        if np.isnan(self.value):
+            return "n/a"
+        return f"{self.value:.3f} ({'no interval' if np.isnan(self.low) else f'{self.low:.3f} to {self.high:.3f}'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +49,26 @@ class Ranking:
 
     def __init__(self, targets: np.ndarray, scores: np.ndarray) -> None:
         """Targets (N,) 1, 0 or NaN; scores (N,)."""
-        self.positive = np.flatnonzero(targets == 1)
-        self.negative = np.flatnonzero(targets == 0)
-        up, down = scores[self.positive][:, None], scores[self.negative][None, :]
-        self.wins = (up > down) + 0.5 * (up == down)
+        known = np.flatnonzero(np.isfinite(targets))
+        self.order = known[np.argsort(scores[known], kind="stable")]  # from the lowest score up
+        self.positive = (targets[self.order] == 1)[:, None]
+        ranked = scores[self.order]
+        self.tie_starts = np.flatnonzero(np.r_[len(ranked) > 0, ranked[1:] != ranked[:-1]])
 
     def auroc(self, weights: np.ndarray) -> np.ndarray:
         """Weights (K, N) -> (K,); NaN where one of the answers has no weight."""
-        up, down = weights[:, self.positive], weights[:, self.negative]
-        pairs = up.sum(axis=1) * down.sum(axis=1)
-        wins = np.einsum("kp,pn,kn->k", up, self.wins, down, optimize=True)
-        return np.where(pairs > 0, wins / np.maximum(pairs, 1e-12), np.nan)
+        if not len(self.order):
+            return np.full(len(weights), np.nan)
+        blocks = (weights[first : first + _BLOCK] for first in range(0, len(weights), _BLOCK))
+        return np.concatenate([self._auroc(block) for block in blocks])
+
+    def _auroc(self, weights: np.ndarray) -> np.ndarray:
+        drawn = weights[:, self.order].T.astype(np.float64)  # (stated cases, K)
+        up = np.add.reduceat(drawn * self.positive, self.tie_starts, axis=0)  # (different scores, K)
+        down = np.add.reduceat(drawn * ~self.positive, self.tie_starts, axis=0)
+        beaten = np.cumsum(down, axis=0) - 0.5 * down
+        pairs = up.sum(axis=0) * down.sum(axis=0)
+        return np.where(pairs > 0, (up * beaten).sum(axis=0) / np.maximum(pairs, 1e-12), np.nan)
 
 
 def auroc(targets: np.ndarray, scores: np.ndarray) -> float:
@@ -55,11 +76,43 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> float:
     return float(Ranking(targets, scores).auroc(np.ones((1, len(targets))))[0])
 
 
+def average_precision(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Area under the precision-recall curve of one label (N,), not interpolated; NaN unless both answers are there."""
+    from sklearn.metrics import average_precision_score
+
+    y, p = _stated(targets, probabilities)
+    return float(average_precision_score(y, p)) if _both(y) else float("nan")
+
+
+def brier(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean squared distance of one label's probabilities (N,) from its answers; NaN if none is stated."""
+    from sklearn.metrics import brier_score_loss
+
+    y, p = _stated(targets, probabilities)
+    return float(brier_score_loss(y, p, pos_label=1, labels=[0, 1])) if len(y) else float("nan")
+
+
+def log_loss(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean negative log-likelihood, natural, of one label's answers (N,); NaN if none is stated."""
+    from sklearn.metrics import log_loss as loss
+
+    y, p = _stated(targets, probabilities)
+    return float(loss(y, p, labels=[0, 1])) if len(y) else float("nan")
+
+
 def resample_patients(patients: Sequence[str], times: int, seed: int) -> np.ndarray:
-    """How often each case is drawn when patients are drawn with replacement: (times, N)."""
-    unique, index = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    draws = np.random.default_rng(seed).multinomial(len(unique), np.full(len(unique), 1 / len(unique)), size=times)
-    return draws[:, index].astype(np.float64)
+    """How often each case is drawn when patients are drawn with replacement: (times, N) whole numbers."""
+    unique, patient_of = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    rng, count = np.random.default_rng(seed), len(unique)
+    draws = np.empty((times, len(patients)), dtype=np.uint16)
+    for row in draws:
+        row[:] = np.bincount(rng.integers(count, size=count), minlength=count)[patient_of]
+    return draws
+
+
+def with_sample(draws: np.ndarray) -> np.ndarray:
+    """Put the sample itself, each case once, before its resamples: (K, N) -> (1 + K, N)."""
+    return np.concatenate([np.ones((1, draws.shape[1]), dtype=draws.dtype), draws])
 
 
 def score_systems(
@@ -82,19 +135,25 @@ def score_systems(
         reference: the system that the others are compared with.
         resamples: bootstrap samples; percentile intervals.
         seed: of the bootstrap.
+
+    Raises:
+        ValueError: if a score is not a finite number: it could not be ranked.
     """
-    weights = np.vstack([np.ones(len(patients)), resample_patients(patients, resamples, seed)])
+    if not all(np.isfinite(scores).all() for scores in systems.values()):
+        raise ValueError("every score must be a finite number")
+    weights = with_sample(resample_patients(patients, resamples, seed))
     values = {
         name: np.stack([Ranking(targets[:, i], scores[:, i]).auroc(weights) for i in range(len(labels))], axis=1)
         for name, scores in systems.items()
     }  # (1 + resamples, L); row 0 is the sample itself
     macro = {name: _mean(value, values[reference][0]) for name, value in values.items()}
+    judged = int(np.isfinite(values[reference][0]).sum())
     return tuple(
         Score(
             system=name,
-            macro=_estimate(macro[name]),
-            by_label={label: _estimate(values[name][:, i]) for i, label in enumerate(labels)},
-            gain=_estimate(macro[reference] - macro[name]),
+            macro=estimate(macro[name], judged),
+            by_label={label: estimate(values[name][:, i]) for i, label in enumerate(labels)},
+            gain=estimate(macro[reference] - macro[name], judged),
         )
         for name in systems
     )
@@ -103,53 +162,39 @@ def score_systems(
 def _mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Mean over the labels that can be judged at all; NaN in a resample that lost one of them."""
     judged = np.isfinite(first)
-    return values[:, judged].mean(axis=1) if judged.any() else np.full(len(values), np.nan)
+    return np.asarray(values[:, judged].mean(axis=1)) if judged.any() else np.full(len(values), np.nan)
 
 
-def _estimate(values: np.ndarray) -> Estimate:
-    """Row 0 is the value, the rest its resamples."""
+def estimate(values: np.ndarray, labels: int = 1) -> Estimate:
+    """The value and its interval; no interval where too many resamples lost what they should show.
+
+    Args:
+        values: (1 + K,), NaN where not computable; the first is from the sample itself.
+        labels: how many labels or classes each value is a mean of; each may lose its share of the resamples.
+    """
     resamples = values[1:][np.isfinite(values[1:])]
-    if not np.isfinite(values[0]) or not len(resamples):
-        return Estimate(float("nan"), float("nan"), float("nan"))
+    lost = 1 - len(resamples) / max(len(values) - 1, 1)
+    if not np.isfinite(values[0]) or not len(resamples) or lost > 1 - (1 - _MOST_LOST) ** labels:
+        return Estimate(float(values[0]), float("nan"), float("nan"))
     low, high = np.quantile(resamples, [0.025, 0.975])
     return Estimate(float(values[0]), float(low), float(high))
 
 
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """Stated probabilities against what happened, in bins of equal count."""
-
-    stated: tuple[float, ...]
-    """Mean probability of each bin."""
-    happened: tuple[float, ...]
-    """Share of cases with the finding in each bin."""
-    ece: float
-    """Expected calibration error: mean distance of the two, weighted by cases."""
-
-
-def reliability(targets: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> Reliability:
-    """Reliability of one label's probabilities (N,), over the cases where it is stated."""
-    known = np.isfinite(targets)
-    order = np.argsort(probabilities[known], kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    stated = [float(probabilities[known][part].mean()) for part in parts]
-    happened = [float(targets[known][part].mean()) for part in parts]
-    sizes = [len(part) for part in parts]
-    ece = sum(n * abs(s - h) for n, s, h in zip(sizes, stated, happened, strict=True)) / max(sum(sizes), 1)
-    return Reliability(tuple(stated), tuple(happened), float(ece))
-
-
 def youden_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """The probability at which sensitivity + specificity is highest (Youden 1950); 0.5 without both answers."""
-    known = np.isfinite(targets)
-    y, p = targets[known], probabilities[known]
-    if not (y == 1).any() or not (y == 0).any():
+    """The probability at which sensitivity + specificity is highest (Youden 1950); 0.5 without both answers.
+
+    It lies midway between two cases; of several that are as good, it is the lowest.
+    """
+    y, p = _stated(targets, probabilities)
+    if not _both(y):
         return 0.5
     levels = np.unique(p)
-    middles = np.concatenate([[levels[0]], (levels[1:] + levels[:-1]) / 2])
-    sensitivity = (p[y == 1][None, :] >= middles[:, None]).mean(axis=1)
-    specificity = (p[y == 0][None, :] < middles[:, None]).mean(axis=1)
-    return float(middles[int(np.argmax(sensitivity + specificity))])
+    middles = np.concatenate([levels[:1], (levels[1:] + levels[:-1]) / 2])
+    yes, no = np.sort(p[y == 1]), np.sort(p[y == 0])
+    missed = np.searchsorted(yes, middles, side="left")
+    spared = np.searchsorted(no, middles, side="left")
+    youden = spared * len(yes) - missed * len(no)  # whole numbers, so that a tie is a tie
+    return float(middles[int(np.argmax(youden))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +202,72 @@ class Operation:
     """What the threshold does to the test cases of one label."""
 
     threshold: float
-    sensitivity: float
-    specificity: float
+    sensitivity: Estimate
+    specificity: Estimate
     present: int
     """Cases in which the label is stated to be present."""
     absent: int
 
 
-def operate(targets: np.ndarray, probabilities: np.ndarray, threshold: float) -> Operation:
-    """Sensitivity and specificity of one label (N,) at a threshold; NaN where nobody has, or everybody."""
-    yes, no = targets == 1, targets == 0
+def operate(
+    targets: np.ndarray, probabilities: np.ndarray, threshold: float, draws: np.ndarray | None = None
+) -> Operation:
+    """Sensitivity and specificity of one label (N,) at a threshold; NaN where nobody has it, or everybody.
+
+    Args:
+        targets: (N,).
+        probabilities: (N,); a case is flagged at or above the threshold.
+        threshold: in [0, 1].
+        draws: (K, N) from `resample_patients`; without it there is no interval.
+    """
+    flagged, yes, no = probabilities >= threshold, targets == 1, targets == 0
     return Operation(
         threshold=threshold,
-        sensitivity=float((probabilities[yes] >= threshold).mean()) if yes.any() else float("nan"),
-        specificity=float((probabilities[no] < threshold).mean()) if no.any() else float("nan"),
+        sensitivity=share(flagged, yes, draws),
+        specificity=share(~flagged, no, draws),
         present=int(yes.sum()),
         absent=int(no.sum()),
     )
+
+
+def share(hit: np.ndarray, among: np.ndarray, draws: np.ndarray | None = None) -> Estimate:
+    """Share of the cases `among` (N,) bool that are `hit` (N,) bool, with its interval over draws (K, N)."""
+    return estimate(_shares(hit, among, with_sample(_draws(draws, len(hit)))))
+
+
+def balanced_accuracy(targets: np.ndarray, probabilities: np.ndarray, draws: np.ndarray | None = None) -> Estimate:
+    """Multi-class: mean over the classes that occur of the share of their cases in which they are the most probable.
+
+    Args:
+        targets: (N, L), one 1 a row; a row of NaN is not stated.
+        probabilities: (N, L).
+        draws: (K, N) from `resample_patients`; without it there is no interval.
+    """
+    truth, said = classes_of(targets), probabilities.argmax(axis=1)
+    weights = with_sample(_draws(draws, len(truth)))
+    recalls = [_shares(said == truth, truth == c, weights) for c in range(targets.shape[1]) if (truth == c).any()]
+    return estimate(np.mean(recalls, axis=0) if recalls else np.full(len(weights), np.nan), len(recalls))
+
+
+def classes_of(targets: np.ndarray) -> np.ndarray:
+    """The class of each case: (N, L) with one 1 a row -> (N,) index, -1 where not stated."""
+    return np.where((targets == 1).any(axis=1), (targets == 1).argmax(axis=1), -1)
+
+
+def _shares(hit: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weights (K, N) -> (K,) weighted shares; NaN where none of `among` has weight."""
+    total = weights @ among.astype(np.float64)
+    return np.where(total > 0, weights @ (hit & among).astype(np.float64) / np.maximum(total, 1e-12), np.nan)
+
+
+def _draws(draws: np.ndarray | None, cases: int) -> np.ndarray:
+    return np.empty((0, cases), dtype=np.uint16) if draws is None else draws
+
+
+def _stated(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = np.isfinite(targets)
+    return targets[known].astype(np.int64), probabilities[known]
+
+
+def _both(answers: np.ndarray) -> bool:
+    return len(np.unique(answers)) == 2

@@ -17,6 +17,7 @@ from medmm.case import MODALITIES
 from medmm.config import FusionConfig, RunConfig
 from medmm.errors import CohortError, DataError
 from medmm.files import write_whole
+from medmm.judge.comparison import Comparison
 from medmm.judge.metrics import youden_threshold
 from medmm.learn.encode import EncodedCase, encode_cohort
 from medmm.learn.fit import Epoch, Examples, infer
@@ -37,20 +38,6 @@ class Listener(Protocol):
 
     def epoch(self, stage: str, epoch: Epoch) -> None:
         """After each epoch of a stage."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
-    """What the trained systems say of the test cases, side by side."""
-
-    systems: dict[str, np.ndarray]
-    """Name of the system -> (N, L) probabilities. The first is the model that was saved."""
-    targets: np.ndarray
-    """(N, L), NaN where not stated."""
-    case_ids: tuple[str, ...]
-    patients: tuple[str, ...]
-    present: np.ndarray
-    """(N, M) bool."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,161 @@
+"""Plots as inline SVG: text stays text, colours are the page's, and the same numbers give the same bytes.
+
+Every colour that matplotlib draws with is a placeholder that is replaced by a variable of the page's style sheet, so
+one drawing serves a light page, a dark page and paper. Series also differ by line and marker, not by colour alone.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medmm.judge.calibration import Reliability, wilson
+from medmm.judge.metrics import Estimate, Score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT, GRID, FUSED, CEILING = "#010101", "#020202", "#030303", "#040404", "#050505"
+_SERIES = ("#040404", "#060606", "#070707", "#080808")
+_VARIABLES = {
+    INK: "--ink",
+    FAINT: "--muted",
+    GRID: "--line",
+    FUSED: "--series-0",
+    CEILING: "--ceiling",
+    _SERIES[1]: "--series-1",
+    _SERIES[2]: "--series-2",
+    _SERIES[3]: "--series-3",
+}
+_DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+"""Line styles in the order of the series; the legend in report.html draws the same."""
+_GRAIN = 250
+"""Steps of an ROC curve along each axis that are drawn apart: a plot is about as many pixels wide."""
+_REACH = (0.1, 0.25, 0.5, 1.0)
+"""Where the axes of a reliability diagram may end."""
+
+
+def forest(scores: Sequence[Score], ceilings: Mapping[str, float]) -> str:
+    """Macro AUROC of each system, and what the first one gains over it, with 95 % intervals; ceilings as lines."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    names = [score.system for score in scores] + [f"ceiling: {name}" for name in ceilings]
+    layout = ConstrainedLayoutEngine(wspace=0.06)
+    figure = Figure(figsize=(8.6, 0.3 * len(names) + 0.85), layout=layout)
+    left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [3, 2]})
+    for row, score in enumerate(scores):
+        colour = FUSED if row == 0 else INK
+        _interval(left, row, score.macro, colour, "D" if row == 0 else "o")
+        if row:
+            _interval(right, row, score.gain, colour, "o")
+    for row, ceiling in enumerate(ceilings.values(), start=len(scores)):
+        left.axvline(ceiling, color=CEILING, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
+        left.plot([ceiling], [row], marker="|", markersize=10, markeredgewidth=2, color=CEILING, linestyle="none")
+    right.axvline(0, color=INK, linewidth=0.8)
+    left.set_yticks(range(len(names)), labels=names, parse_math=False)
+    left.set_ylim(len(names) - 0.4, -0.6)
+    left.set_xlabel("macro AUROC, 95 % interval")
+    right.set_xlabel(f"gain of {scores[0].system} over it", parse_math=False)
+    for axes in (left, right):
+        _calm(axes)
+        axes.margins(x=0.08)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+    return _svg(figure, "forest", "Forest plot of the macro AUROC of every system; the table above has the numbers")
+
+
+def roc(name: str, targets: np.ndarray, systems: Sequence[np.ndarray]) -> str | None:
+    """ROC curves of one label (N,) for up to four systems, each (N,); None unless both answers are there."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import roc_curve
+
+    known = np.isfinite(targets)
+    if len(np.unique(targets[known])) < 2:
+        return None
+    figure = Figure(figsize=(2.7, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+    for i in reversed(range(len(systems))):  # the model is drawn last, on top
+        false_alarms, found, _ = roc_curve(targets[known], systems[i][known])
+        x, y = np.unique(np.round(np.stack([false_alarms, found]) * _GRAIN), axis=1) / _GRAIN  # both only rise
+        axes.plot(x, y, color=_SERIES[i], linestyle=_DASHES[i], linewidth=2 if i == 0 else 1.3)
+    _square(axes, 1.0, "1 − specificity", "sensitivity")
+    return _svg(figure, name, "ROC curves; the table of AUROC by label has the areas")
+
+
+def reliability_diagram(name: str, found: Reliability) -> str | None:
+    """Stated probability against what happened, with Wilson intervals; None without a stated case."""
+    from matplotlib.figure import Figure
+
+    if not found.cases:
+        return None
+    reach = next(end for end in _REACH if max(*found.stated, *found.happened) <= end)
+    figure = Figure(figsize=(2.7, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
+    bars = [wilson(share, cases) for share, cases in zip(found.happened, found.cases, strict=True)]
+    axes.vlines(found.stated, [low for low, _ in bars], [high for _, high in bars], color=FUSED, linewidth=1)
+    axes.plot(found.stated, found.happened, color=FUSED, linewidth=1.3, marker="o", markersize=4, clip_on=False)
+    _square(axes, reach, "stated probability", "share that has it")
+    return _svg(figure, name, "Reliability diagram; the caption has the calibration error")
+
+
+def _interval(axes: Axes, row: int, found: Estimate, colour: str, marker: str) -> None:
+    if np.isnan(found.value):
+        return
+    axes.plot([found.low, found.high], [row, row], color=colour, linewidth=1.6, solid_capstyle="butt")
+    axes.plot([found.value], [row], color=colour, marker=marker, markersize=6, linestyle="none")
+
+
+def _square(axes: Axes, end: float, below: str, beside: str) -> None:
+    axes.set_xlim(0, end)
+    axes.set_ylim(0, end)
+    axes.set_aspect("equal")
+    ticks = [0, end / 2, end]
+    axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    axes.set_yticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    axes.set_xlabel(below)
+    axes.set_ylabel(beside)
+    _calm(axes)
+
+
+def _calm(axes: Axes) -> None:
+    """No box, no background, thin ink."""
+    axes.patch.set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9, color=FAINT)
+    axes.xaxis.label.set(color=INK, fontsize=9)
+    axes.yaxis.label.set(color=INK, fontsize=9)
+    axes.set_axisbelow(True)
+
+
+def _svg(figure: Figure, name: str, description: str) -> str:
+    """The drawing as an element of a page; `name` keeps its ids apart from those of other drawings."""
+    import matplotlib
+
+    figure.patch.set_visible(False)
+    target = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):  # both are read only from there
+        figure.savefig(target, format="svg", metadata=nothing)
+    text = target.getvalue()
+    text = re.sub(r"\s*<(metadata|style)\b.*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{description}">', text)
+    return re.sub(r"<[^>]+>", lambda tag: _dressed(tag[0], name), text)
+
+
+def _dressed(tag: str, name: str) -> str:
+    """One tag as the page needs it: ids of its own, the page's font, the page's colours. Text is never touched."""
+    tag = re.sub(r'(\bid="|url\(#)', rf"\1{name}-", tag)
+    tag = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
+    tag = re.sub(r'xlink:href="#', f'href="#{name}-', tag)
+    tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
+    return re.sub(r"#0[1-8]0[1-8]0[1-8]\b", lambda colour: f"var({_VARIABLES[colour[0]]})", tag)
