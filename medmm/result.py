@@ -1,14 +1,22 @@
-"""What is said of a case: Finding, Prediction, Explanation, Review, Refusal. Frozen values; no torch.
+"""What is said of a case: Finding, Prediction, Explanation, Evidence, Refusal, Review. Frozen values; no torch.
 
 Every probability here is calibrated, and every log-odds is the log-odds of a calibrated probability.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import log
+from typing import Literal
 
 import numpy as np
 
+from medmm.case import RecordValue
 from medmm.errors import Reason
+from medmm.placement import Placement
+
+Verdict = Literal["accept", "override"]
+"""accept: the model's word stands; override: the opposite of it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,17 @@ class Finding:
         """Whether the probability reached the threshold. Not flagged does not mean ruled out."""
         return self.probability >= self.threshold
 
+    @property
+    def margin(self) -> float:
+        """Log-odds of the probability above those of the threshold; at least 0 if and only if flagged."""
+        return _log_odds(self.probability) - _log_odds(self.threshold)
+
+
+def _log_odds(probability: float) -> float:
+    """Log-odds, bounded where a float holds no more than certainty."""
+    probability = min(max(probability, 1e-12), 1 - 1e-12)
+    return log(probability / (1 - probability))
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -64,6 +83,11 @@ class Prediction:
         """The findings at or above their threshold, in the model's order."""
         return tuple(finding for finding in self.findings if finding.flagged)
 
+    @property
+    def leading(self) -> Finding:
+        """The finding that lies furthest above its threshold, or least below it; it decides the case's urgency."""
+        return max(self.findings, key=lambda finding: finding.margin)
+
 
 @dataclass(frozen=True, slots=True)
 class WordWeight:
@@ -78,15 +102,63 @@ class WordWeight:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """What each cell of the encoder's grid was worth to one finding, and where the cells lie on the original image."""
+
+    cells: np.ndarray
+    """(down, across) float32: what the finding's log-odds lose without the cell; NaN where the model did not look."""
+    placement: Placement
+
+    def heatmap(self) -> np.ndarray:
+        """The same in the grid of the original pixels: (rows, columns) float32, bilinear, NaN kept apart."""
+        return self.placement.to_original(self.cells)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Where the model looked for one finding, in the grid of the original pixels and the characters of the note."""
+    """Where the model looked for one finding, on the original images and in the characters of the note."""
 
     label: str
     method: str
     """The name of the method, shown beside the picture: 'token occlusion'."""
-    heatmaps: tuple[np.ndarray, ...]
-    """One (rows, columns) float32 for each image: change of log-odds; NaN where the model did not look."""
+    overlays: tuple[Overlay, ...]
+    """One for each image."""
     words: tuple[WordWeight, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """One image that the model was given, as it is shown beside the prediction."""
+
+    digest: str
+    """SHA-256 of the file that it came from; the name under which its picture is kept."""
+    modality: str
+    view: str
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What the model was given and where it looked: all that a person needs to check a prediction."""
+
+    films: tuple[Film, ...]
+    note: str
+    """The note's text; empty if there was none."""
+    record: Mapping[str, RecordValue]
+    units: Mapping[str, str]
+    """Record column -> unit; a category has none."""
+    explanations: tuple[Explanation, ...]
+    """One for each finding, in the model's order."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredCase:
+    """A prediction with its evidence, and the digest of the files, note and record that it was made from."""
+
+    prediction: Prediction
+    evidence: Evidence
+    content: str
+    """SHA-256, hexadecimal: the same case with other content is scored again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +178,7 @@ class Review:
     case_id: str
     model_id: str
     label: str
-    verdict: str
-    """accept (the model's word stands) or override (the opposite of the model's word)."""
+    verdict: Verdict
     comment: str
     reviewer: str
     at: datetime

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medmm.model.batch import Batch, Features, collate
 from medmm.model.folder import Model
-from medmm.result import Explanation, WordWeight
+from medmm.result import Explanation, Overlay, WordWeight
 
 METHOD = "token occlusion"
 _AT_ONCE = 64
@@ -29,7 +29,7 @@ def explain(model: Model, case: Features) -> tuple[Explanation, ...]:
     patches = whole - _without(model, batch, "image_mask", torch.eye(len(case.image), dtype=torch.bool))  # (P, L)
     words = whole - _without(model, batch, "note_mask", _word_tokens(case))  # (words, L)
     return tuple(
-        Explanation(label, METHOD, _heatmaps(case, patches[:, i].numpy()), _weights(case, words[:, i].numpy()))
+        Explanation(label, METHOD, _overlays(case, patches[:, i].numpy()), _weights(case, words[:, i].numpy()))
         for i, label in enumerate(model.labels)
     )
 
@@ -51,16 +51,16 @@ def _word_tokens(case: Features) -> Tensor:
     return owner[None, :] == torch.arange(len(case.layout.spans))[:, None]
 
 
-def _heatmaps(case: Features, worth: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Worth of all patches (P,) -> one map for each image, in the grid of its original pixels."""
-    maps = []
+def _overlays(case: Features, worth: np.ndarray) -> tuple[Overlay, ...]:
+    """Worth of all patches (P,) -> one overlay for each image."""
+    overlays = []
     start = 0
     for image in case.layout.images:
         cells = np.full(image.grid[0] * image.grid[1], np.nan, dtype=np.float32)
         cells[list(image.cells)] = worth[start : start + len(image.cells)]
         start += len(image.cells)
-        maps.append(image.placement.to_original(cells.reshape(image.grid)))
-    return tuple(maps)
+        overlays.append(Overlay(cells.reshape(image.grid), image.placement))
+    return tuple(overlays)
 
 
 def _weights(case: Features, worth: np.ndarray) -> tuple[WordWeight, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from medmm.case import MODALITIES
-from medmm.tensors import Placement
+from medmm.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)

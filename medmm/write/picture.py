@@ -1,0 +1,23 @@
+"""Pictures of films for the screen: 8 bits, lossless, named by the digest of the file that they come from."""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from medmm.case import Image
+from medmm.files import write_whole
+
+
+def picture_path(folder: Path, digest: str) -> Path:
+    """Where the picture of the image with this digest is kept below `folder`."""
+    return folder / f"{digest}.png"
+
+
+def write_picture(folder: Path, image: Image) -> None:
+    """Write one image as PNG, in the grid of its own pixels; one that is there already is left alone."""
+    path = picture_path(folder, image.digest)
+    if path.exists():
+        return
+    shown = PIL.Image.fromarray(np.rint(image.pixels * 255).astype(np.uint8))
+    write_whole(path, lambda target: shown.save(target, format="PNG"))

@@ -1,0 +1,68 @@
+"""Predictions and refusals as tables: Parquet and CSV, one row a case and finding, in the order of case ids."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from medmm.case import MODALITIES
+from medmm.files import write_whole
+from medmm.result import Prediction, Refusal
+
+
+def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
+    """Write predictions.parquet and predictions.csv; the same predictions give the same bytes."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    text, number = pa.string(), pa.float64()
+    contributions = [(f"{name}_log_odds", number) for name in MODALITIES]
+    schema = pa.schema(
+        [
+            ("case_id", text),
+            ("model_id", text),
+            ("label", text),
+            ("probability", number),
+            ("threshold", number),
+            ("flagged", pa.bool_()),
+            ("base_log_odds", number),
+            *contributions,
+            ("interaction_log_odds", number),
+            ("present", text),
+            ("absent", text),
+            ("remarks", text),
+        ]
+    )
+    rows = [row for said in sorted(predictions, key=lambda said: said.case_id) for row in _rows(said)]
+    table = pa.Table.from_pylist(rows, schema=schema)
+    write_whole(folder / "predictions.parquet", lambda path: parquet.write_table(table, path))
+    write_whole(folder / "predictions.csv", lambda path: csv.write_csv(table, path))
+
+
+def _rows(said: Prediction) -> list[dict[str, object]]:
+    """One row a finding; the log-odds of a modality that the model does not know is null."""
+    lists = {"present": said.present, "absent": said.absent, "remarks": said.remarks}
+    shared = {name: "; ".join(values) for name, values in lists.items()}
+    return [
+        {
+            "case_id": said.case_id,
+            "model_id": said.model_id,
+            "label": finding.label,
+            "probability": finding.probability,
+            "threshold": finding.threshold,
+            "flagged": finding.flagged,
+            "base_log_odds": finding.base_log_odds,
+            **{f"{part.modality}_log_odds": part.log_odds for part in finding.contributions},
+            "interaction_log_odds": finding.interaction,
+            **shared,
+        }
+        for finding in said.findings
+    ]
+
+
+def write_quarantine(folder: Path, refusals: Iterable[Refusal]) -> None:
+    """Write quarantine.csv: what could not be scored, why, and what to do about it."""
+    import pandas as pd
+
+    columns = ["case_id", "code", "problem", "remedy"]
+    rows = [[refusal.case_id, refusal.code.value, refusal.problem, refusal.remedy] for refusal in refusals]
+    table = pd.DataFrame(rows, columns=columns)
+    write_whole(folder / "quarantine.csv", lambda path: table.to_csv(path, index=False, lineterminator="\n"))

@@ -1,0 +1,112 @@
+"""A folder as `medmm score` leaves it, with made-up films and invented predictions, for tests of what comes after."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import exp, log
+from pathlib import Path
+
+import numpy as np
+
+from medmm.case import MODALITIES, Image, RecordValue
+from medmm.placement import Placement
+from medmm.result import (
+    Contribution,
+    Evidence,
+    Explanation,
+    Film,
+    Finding,
+    Overlay,
+    Prediction,
+    ScoredCase,
+    WordWeight,
+)
+from medmm.store import Store
+from medmm.write.picture import write_picture
+from sample_data.anatomy import draw_build
+from sample_data.film import make_film
+from sample_data.lateral import make_lateral
+
+MODEL = "0123456789ab"
+LABELS = ("pneumonia", "heart_failure", "lung_cancer")
+BASE = -1.5
+"""Log-odds of every finding of a case of which nothing is known."""
+NOTE = "74-year-old smoker, weight loss of 9 kg since spring. No fever. Haemoptysis twice last week."
+SCRIPT = "<script>document.title='owned'</script> <img src=x onerror=\"document.title='owned'\"> cough & <b>fever</b>"
+"""A note that would take over a page that does not escape it."""
+RECORD: Mapping[str, RecordValue] = {"age_years": 74.0, "sex": "female", "crp_mg_l": 12.5}
+UNITS = {"age_years": "a", "crp_mg_l": "mg/L"}
+
+
+def finding(label: str, probability: float, present: Sequence[str] = MODALITIES, threshold: float = 0.4) -> Finding:
+    """A finding whose contributions sum, with the base, to the log-odds of its probability, as they must."""
+    rest = log(probability / (1 - probability)) - BASE
+    shares = {name: rest * (n + 1) for n, name in enumerate(present)}
+    whole = sum(range(1, len(present) + 1))
+    contributions = tuple(Contribution(name, shares.get(name, 0.0) / whole) for name in MODALITIES)
+    return Finding(label, probability, threshold, BASE, contributions, 0.2 * rest if len(present) > 1 else 0.0)
+
+
+def scored_case(
+    case_id: str,
+    probabilities: Sequence[float] = (0.2, 0.05, 0.87),
+    *,
+    note: str = NOTE,
+    record: Mapping[str, RecordValue] = RECORD,
+    views: Sequence[str] = ("PA",),
+    content: str = "c" * 64,
+) -> ScoredCase:
+    """A case with one probability for each label; no note, no record value or no view is a modality not given."""
+    given = {"image": bool(views), "note": bool(note), "record": bool(record)}
+    present = tuple(name for name in MODALITIES if given[name])
+    absent = tuple(name for name in MODALITIES if not given[name])
+    findings = tuple(finding(label, p, present) for label, p in zip(LABELS, probabilities, strict=True))
+    films = tuple(Film(picture(view).digest, "DX", view, ("VOI window 1490/2610",)) for view in views)
+    explanations = tuple(_explanation(label, n, note, views) for n, label in enumerate(LABELS))
+    evidence = Evidence(films, note, record, UNITS if record else {}, explanations)
+    remarks = ("report object without pixels left out",)
+    return ScoredCase(Prediction(case_id, MODEL, findings, present, absent, remarks), evidence, content)
+
+
+def write_scored(out: Path, cases: Sequence[ScoredCase]) -> None:
+    """Write the store and the films of these cases."""
+    out.mkdir(parents=True, exist_ok=True)
+    with Store(out / "store.sqlite") as store:
+        store.keep(cases)
+    for view in {film.view for case in cases for film in case.evidence.films}:
+        write_picture(out / "films", picture(view))
+
+
+@lru_cache
+def picture(view: str) -> Image:
+    """The film that stands for every film of this view; a frontal one has a nodule."""
+    rng = np.random.default_rng(1)
+    lateral = view == "LL"
+    film = make_lateral(rng, [], draw_build(rng), 0.5) if lateral else make_film(rng, ["nodule"], view=view)
+    (centre, width) = film.window
+    shown = np.clip((film.pixels.astype(np.float32) - centre) / width + 0.5, 0, 1)
+    return Image(shown.astype(np.float32), hashlib.sha256(view.encode()).hexdigest(), modality="DX", view=view)
+
+
+def _explanation(label: str, place: int, note: str, views: Sequence[str]) -> Explanation:
+    """Something for, something against, in another spot for every label; words in the order of the note."""
+    spans = [match.span() for match in re.finditer(r"\w+", note)]
+    words = tuple(WordWeight(a, b, round(0.9 * np.sin(1.7 * n + place).item(), 3)) for n, (a, b) in enumerate(spans))
+    overlays = tuple(_overlay(picture(view), place) for view in views)
+    return Explanation(label, "token occlusion", overlays, words)
+
+
+def _overlay(image: Image, place: int) -> Overlay:
+    """A grid of 10 by 10 with a warm and a cool spot, and NaN where the film does not reach."""
+    placement = Placement.fit(image.rows, image.columns, 320)
+    down, across = np.mgrid[0:10, 0:10]
+    warm, cool = (4.8, 8.0 - 3 * place % 7), (7.0, 2.0 + place)
+    cells = sum(
+        sign * exp(-place / 4) * np.exp(-((down - y) ** 2 + (across - x) ** 2) / 2)
+        for sign, (y, x) in ((0.9, warm), (-0.5, cool))
+    )
+    cells = np.where(placement.covered((10, 10)).reshape(10, 10), cells, np.nan)
+    return Overlay(np.asarray(cells, dtype=np.float32), placement)

@@ -1,0 +1,200 @@
+"""What the screen draws: colours, marked words, bars and words, each from one frozen value."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from medmm.result import Review, WordWeight
+from tests.scored import LABELS, NOTE, SCRIPT, finding, scored_case
+from ui import findings, given, say
+from ui.colour import COOL, FULL, WARM, overlay_png, paint, reach
+from ui.note import marked_note
+
+TAGS = re.compile(r"<[^>]*>")
+
+
+def text_of(markup: str) -> str:
+    """What a reader sees of HTML."""
+    return html.unescape(TAGS.sub("", markup))
+
+
+# colours
+
+
+def test_what_speaks_for_a_finding_is_warm_and_what_speaks_against_it_is_cool() -> None:
+    painted = paint(np.array([[0.5, -0.5]], dtype=np.float32), 1.0)
+
+    assert tuple(painted[0, 0, :3]) == WARM
+    assert tuple(painted[0, 1, :3]) == COOL
+    assert painted[0, 0, 3] == painted[0, 1, 3]
+
+
+def test_where_the_model_did_not_look_nothing_is_drawn() -> None:
+    painted = paint(np.array([[np.nan, 0.0]], dtype=np.float32), 1.0)
+
+    assert painted[..., 3].tolist() == [[0, 0]]
+
+
+def test_opacity_grows_with_the_log_odds_up_to_the_end_of_the_scale() -> None:
+    painted = paint(np.array([[0.0, 0.25, -0.5, 1.0, 7.0]], dtype=np.float32), 1.0)
+
+    assert painted[0, :, 3].tolist() == [0, 64, 128, 255, 255]
+
+
+def test_the_scale_ends_at_the_strongest_cell_of_all_films_and_never_makes_noise_glow() -> None:
+    explanation = scored_case("c1", views=("PA", "LL")).evidence.explanations[0]
+    faint = [replace(o, cells=np.where(np.isnan(o.cells), o.cells, 0.01)) for o in explanation.overlays]
+    loud = replace(explanation.overlays[1], cells=explanation.overlays[1].cells * 3)
+
+    assert reach(replace(explanation, overlays=tuple(faint))) == FULL
+    assert reach(replace(explanation, overlays=())) == FULL
+    assert reach(replace(explanation, overlays=(faint[0], loud))) == pytest.approx(np.nanmax(np.abs(loud.cells)))
+
+
+def test_an_overlay_has_the_proportions_of_its_film() -> None:
+    overlay = scored_case("c1").evidence.explanations[0].overlays[0]
+    wide = replace(overlay, placement=replace(overlay.placement, rows=1500, columns=3000))
+
+    picture = PIL.Image.open(io.BytesIO(overlay_png(wide, 1.0)))
+
+    assert (picture.mode, picture.size) == ("RGBA", (640, 320))
+
+
+# the note
+
+
+@pytest.mark.parametrize("note", [NOTE, SCRIPT, "a\n\n  b & c < d", "</div><mark>", "ünïcode 肺炎 “quote” 'x'"])
+def test_a_marked_note_keeps_every_character_and_adds_no_tag_of_its_own(note: str) -> None:
+    words = [WordWeight(m.start(), m.end(), (-1) ** n * 0.9) for n, m in enumerate(re.finditer(r"\w+", note))]
+
+    marked = marked_note(note, words)
+
+    assert text_of(marked) == note
+    assert set(re.findall(r"</?(\w+)", marked)) <= {"div", "mark"}
+
+
+def test_a_word_is_marked_by_its_sign_and_its_strength() -> None:
+    words = [WordWeight(0, 4, 1.0), WordWeight(5, 10, -0.5), WordWeight(11, 16, 0.01)]
+
+    marked = marked_note("weak cough today", words)
+
+    assert '<mark class="mm-for"' in marked
+    assert 'title="+1.00 log-odds">weak</mark>' in marked
+    assert 'title="−0.50 log-odds">cough</mark> today' in marked
+
+
+def test_a_word_that_lies_outside_the_note_or_across_another_is_left_plain() -> None:
+    words = [WordWeight(0, 6, 1.0), WordWeight(3, 9, 1.0), WordWeight(90, 99, 1.0)]
+
+    marked = marked_note("fever, cough", words)
+
+    assert text_of(marked) == "fever, cough"
+    assert marked.count("<mark") == 1
+
+
+def test_what_the_model_did_not_read_of_a_long_note_is_set_apart() -> None:
+    assert "mm-unread" in marked_note("read this, not that", [WordWeight(0, 4, 0.1), WordWeight(5, 9, 0.1)])
+    assert "mm-unread" not in marked_note("read it all.", [WordWeight(5, 11, 0.1)])
+    assert "mm-unread" not in marked_note("nothing was explained", [])
+
+
+# findings
+
+
+def test_a_case_with_nothing_flagged_says_that_this_rules_nothing_out() -> None:
+    quiet = scored_case("c1", (0.1, 0.1, 0.1)).prediction
+
+    assert text_of(findings.summary(quiet)) == "No finding reached its threshold. This does not rule anything out."
+
+
+def test_what_is_flagged_is_named() -> None:
+    assert "lung cancer" in text_of(findings.summary(scored_case("c1").prediction))
+
+
+def test_a_row_says_the_word_the_probability_and_the_threshold() -> None:
+    row = findings.row(finding("pneumonia", 0.87), None)
+
+    assert text_of(row) == "Flagged87%threshold 40%"
+    assert 'aria-label="Probability 87%, threshold 40%"' in row
+    assert "left:40.00%" in row
+    assert "width:87.00%" in row
+
+
+@pytest.mark.parametrize(
+    ("probability", "shown"),
+    [(0.87, ("87%", "40%")), (0.398, ("39.8%", "40.0%")), (0.4, ("40.000%", "40.000%")), (0.0004, ("<1%", "40%"))],
+)
+def test_probability_and_threshold_are_never_rounded_into_each_other(
+    probability: float, shown: tuple[str, str]
+) -> None:
+    assert say.percents(finding("pneumonia", probability)) == shown
+
+
+def test_bars_grow_to_the_right_for_a_finding_and_to_the_left_against_it() -> None:
+    assert '"mm-for " style="left:50.0%' in findings.bars(finding("pneumonia", 0.9), (), 4.0)
+    assert re.search(r'"mm-against " style="left:[34]\d\.\d%', findings.bars(finding("pneumonia", 0.05), (), 4.0))
+
+
+def test_bars_say_what_was_not_given_and_name_what_the_modalities_do_together() -> None:
+    bars = findings.bars(finding("pneumonia", 0.9, ("image", "record")), ("note",), 4.0)
+
+    assert "notenot given" in text_of(bars)
+    assert "together+0.74" in text_of(bars)
+    assert "Starts at −1.50" in text_of(bars)
+
+
+def test_the_bars_of_a_case_share_one_scale() -> None:
+    prediction = scored_case("c1").prediction
+
+    end = findings.reach(prediction)
+
+    assert end == max(abs(c.log_odds) for f in prediction.findings for c in f.contributions)
+
+
+def test_labels_units_remarks_and_record_values_are_escaped() -> None:
+    case = scored_case("c1", record={"<b>": SCRIPT})
+    hostile = replace(finding("<b>", 0.9), contributions=())
+    prediction = replace(case.prediction, findings=(hostile,), remarks=(SCRIPT,), absent=("<b>",))
+    evidence = replace(case.evidence, units={"<b>": "<b>"})
+
+    drawn = "".join(
+        (
+            findings.summary(prediction),
+            findings.bars(hostile, (), 1.0),
+            given.given(prediction, evidence),
+            given.record_table(evidence.record, evidence.units),
+            given.remarks(prediction, evidence),
+        )
+    )
+
+    assert not re.search(r"<(b|script|img)\b", drawn)
+
+
+def test_what_the_model_saw_and_did_not_see_is_said_together() -> None:
+    case = scored_case("c1", note="", views=("PA", "LL"))
+
+    assert (
+        text_of(given.given(case.prediction, case.evidence)) == "The model saw✓ image (2 films)✓ recordnote not given"
+    )
+
+
+def test_a_decision_says_who_when_and_what_stands() -> None:
+    at = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+    review = Review("c1", "m", LABELS[0], "override", "", "ada", at)
+
+    assert say.decided(finding(LABELS[0], 0.9), review) == (
+        "Overridden by ada at 2026-03-04 05:06 UTC. It stands as not flagged."
+    )
+    assert say.decided(finding(LABELS[0], 0.9), replace(review, verdict="accept")).endswith("It stands as flagged.")
+
+
+def test_text_for_markdown_is_drawn_as_it_stands() -> None:
+    assert say.literal("*a* ![x](http://y) :red[z]") == r"\*a\* \!\[x\]\(http\://y\) \:red\[z\]"

@@ -1,0 +1,93 @@
+"""How the screen is started: for this machine only, with nothing reported home."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medmm.errors import ConfigError, StoreError
+from tests.scored import scored_case, write_scored
+from ui import serve
+
+
+def test_the_screen_listens_on_this_machine_only_and_reports_nothing_home(tmp_path: Path) -> None:
+    command = serve.command(tmp_path, 8600)
+
+    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert {
+        "--server.address=127.0.0.1",
+        "--server.port=8600",
+        "--server.enableXsrfProtection=true",
+        "--server.enableCORS=true",
+        "--browser.gatherUsageStats=false",
+        "--client.showErrorDetails=none",
+    } <= set(command)
+    assert command[-2:] == ["--", str(tmp_path)]
+
+
+def test_the_screen_draws_without_torch_or_a_dicom_reader() -> None:
+    code = "import sys, ui.app; print(sorted({'torch', 'monai', 'pydicom', 'transformers'} & set(sys.modules)))"
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert said.stdout == "[]\n"
+
+
+def test_a_busy_port_gives_way_to_the_next_free_one() -> None:
+    with socket.socket() as taken:
+        taken.bind((serve.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        assert port < serve.free_port(port) < port + 20
+
+
+def test_no_free_port_at_all_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="Choose another one with --port"):
+        serve.free_port(70_000)
+
+
+@pytest.mark.parametrize("begin", [serve.start, serve.review])
+def test_a_folder_that_is_not_a_scored_one_is_refused_before_anything_starts(tmp_path: Path, begin: object) -> None:
+    with pytest.raises(StoreError, match="Give the folder that `medmm score` wrote"):
+        begin(tmp_path)  # type: ignore[operator]  # both take the folder first
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_screen_that_ends_at_once_is_one_line_and_not_a_wait(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+
+    with pytest.raises(StoreError, match="did not start"):
+        serve.wait_until_ready(serve.free_port(18_600), process)
+
+
+def test_in_the_foreground_it_says_where_it_is_and_ends_quietly_when_stopped(tmp_path: Path) -> None:
+    write_scored(tmp_path, [scored_case("c1", views=())])
+    code = f"from pathlib import Path; from ui.serve import review; review(Path({str(tmp_path)!r}), 18_750, False)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+
+    said = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, complaints = process.communicate(timeout=30)
+
+    assert said.startswith("Review screen: http://127.0.0.1:")
+    assert (process.returncode, complaints) == (0, "")
+
+
+def test_the_screen_starts_answers_and_stops(tmp_path: Path) -> None:
+    write_scored(tmp_path, [scored_case("c1", views=())])
+
+    process, address = serve.start(tmp_path, 18_700)
+    running = process.poll() is None
+    serve.stop(process)
+
+    assert running
+    assert address.startswith("http://127.0.0.1:")
+    assert process.poll() is not None

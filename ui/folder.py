@@ -1,0 +1,31 @@
+"""The folder that `medmm score` wrote: its store, its newest model, the pictures of its films."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medmm.errors import StoreError
+from medmm.store import Store
+
+_REMEDY = "Give the folder that `medmm score` wrote"
+
+
+def open_store(out: Path) -> Store:
+    """Open the store of a scored folder; nothing is made if there is none.
+
+    Raises:
+        StoreError: if it is not a scored folder, or nothing was scored in it.
+    """
+    path = out / "store.sqlite"
+    if not path.is_file():
+        raise StoreError("The folder holds no store.sqlite", _REMEDY)
+    store = Store(path)
+    if not store.models():
+        store.close()
+        raise StoreError("Nothing has been scored in this folder yet", _REMEDY)
+    return store
+
+
+def films_folder(out: Path) -> Path:
+    """Where the pictures of the films are."""
+    return out / "films"
