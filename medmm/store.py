@@ -60,6 +60,8 @@ from medmm.result import (
     WordWeight,
 )
 
+STORE = "store.sqlite"
+"""Name of the store in a folder that was scored."""
 _BUSY_MS = 30_000
 """How long a writer of SQLite waits for another one, milliseconds."""
 

@@ -9,35 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
-from medmm.learn.fit import Epoch, Examples, infer, losses_of, stated
+from medmm.learn.fit import Epoch, Examples, infer, losses_of
+from medmm.learn.probe import fit_probe
 from medmm.learn.split import folds_by_patient
 from medmm.learn.stack import fit_weights
 from medmm.learn.stage import Stage
 from medmm.model.fusion import PATTERNS, Fusion, Network, centred, modalities_of, pattern_of
-from medmm.model.heads import Textbook
+from medmm.model.heads import Pool, Textbook
 
 Tell = Callable[[str, Epoch], None]
 
 _GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _STACK_RIDGE = 2.0
 _CALIBRATION_RIDGE = 4.0
-_RECORD_STEPS = 20.0
-"""Learning rate of the record's curves over that of the other heads: a convex sum that starts at zero."""
 
 
 def train_network(
     network: Network, train: Examples, validation: Examples, config: TrainingConfig, work: Path, tell: Tell
 ) -> None:
     """Run every stage that the network's body needs, then calibrate on validation."""
-    torch.manual_seed(config.seed)
     if isinstance(network.body, Textbook):
         Stage("concat", work / "concat", tell).run(network.body, train, validation, config, network.multi_class)
     else:
@@ -48,39 +45,32 @@ def train_network(
 def train_fusion(
     body: Fusion, train: Examples, validation: Examples, config: TrainingConfig, work: Path, tell: Tell
 ) -> None:
-    """Heads by fold, stack on what they say of the fold they did not see, interaction on top, gate on validation."""
-    heard = train_heads(body, train, config, work, tell)
+    """Heads in folds, stack on what they say of the fold they did not see, interaction on top, gate on validation."""
+    heard = fit_heads(body, train, config)
     fit_stack(body, heard, train)
     with torch.inference_mode():
         said = _said(body, validation)
-    body.requires_grad_(False)
-    body.interaction.requires_grad_(True)
     Stage("interaction", work / "interaction", tell).run(
         body, replace(train, heard=heard), replace(validation, heard=said), config, body.multi_class
     )
     choose_gates(body, replace(validation, heard=said))
 
 
-def train_heads(body: Fusion, train: Examples, config: TrainingConfig, work: Path, tell: Tell) -> Tensor:
-    """Train one head a modality and fold; what each says of its held-out fold: (N, M, L)."""
+def fit_heads(body: Fusion, train: Examples, config: TrainingConfig) -> Tensor:
+    """Fit the head of each modality; what it said of cases that it had not seen: (N, M, L)."""
     heard = torch.zeros(len(train), len(MODALITIES), train.targets.shape[1])
     fold_of = folds_by_patient(train.patients, config.folds, config.seed)
-    known = stated(train.targets, body.multi_class).any(dim=1).numpy()
     for m, modality in enumerate(MODALITIES):
-        if modality not in body.heads:
+        has = np.flatnonzero(train.present[:, m].numpy())
+        if modality not in body.heads or not len(has):
             continue
-        has = train.present[:, m].numpy()
-        steps = _RECORD_STEPS if modality == "record" else 1.0
-        dials = config.model_copy(update={"learning_rate": config.learning_rate * steps})
-        for fold, head in enumerate(cast(nn.ModuleList, body.heads[modality])):
-            inside = np.flatnonzero(has & known & (fold_of != fold))
-            outside = np.flatnonzero(has & (fold_of == fold))
-            if len(inside) and len(outside):
-                name = f"{modality} head {fold + 1}/{config.folds}"
-                stage = Stage(name, work / f"{modality}-{fold}", tell)
-                stage.run(head, train.take(inside), train.take(outside), dials, body.multi_class)
-                logits = infer(head, train.take(outside), config.batch_size)
-                heard[outside, m] = centred(logits) if body.multi_class else logits
+        cases = train.take(has)
+        features = infer(Pool(modality), cases, config.batch_size).numpy()
+        probe = fit_probe(features, cases.targets.numpy(), fold_of[has], multi_class=body.multi_class)
+        for name in ("centre", "spread", "weight", "bias"):
+            getattr(body.heads[modality], name).copy_(torch.from_numpy(getattr(probe, name)))
+        held_out = torch.from_numpy(probe.held_out).float()
+        heard[has, m] = centred(held_out) if body.multi_class else held_out
     return heard
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from medmm.case import MODALITIES
 from medmm.config import FusionConfig, RunConfig
-from medmm.errors import CohortError, DataError
+from medmm.errors import CohortError, ConfigError, DataError
 from medmm.files import write_whole
 from medmm.judge.comparison import Comparison
 from medmm.judge.metrics import youden_threshold
@@ -57,24 +58,27 @@ STACK = "late ensemble (stack)"
 TEXTBOOK = "textbook (concatenation)"
 
 
-def train(cohort: Cohort, run: RunConfig, out: Path, cache: Path, listener: Listener) -> Trained:
+def train(
+    cohort: Cohort, run: RunConfig, out: Path, cache: Path, listener: Listener, workers: int | None = None
+) -> Trained:
     """Train on a cohort and compare the result with its floors on test patients.
 
     Args:
         cohort: with labels, each with both answers.
         run: the dials; the split and everything random follow from `run.training.seed`.
-        out: folder of the run: `model/`, `split.csv` and, until it is over, `work/`.
+        out: folder of the run: `model/`, `split.csv`, and `work/`, from which a run that was stopped goes on.
         cache: folder for encoded studies and notes; may be shared by runs.
         listener: told of progress.
+        workers: processes that decode studies; one a core if None.
 
     Raises:
-        CohortError: if too few patients are left for three parts.
+        CohortError: if there is nothing to learn, or too few patients are left for three parts.
+        ConfigError: if `out` holds a run with other dials or other cases.
     """
     cohort.require_both_answers()
     encoders = Encoders(run.encoders)
-    encoded = encode_cohort(cohort, encoders, cache, listener.encoded)
+    encoded = encode_cohort(cohort, encoders, cache, listener.encoded, workers)
     parts = split_patients([case.row.patient_id for case in encoded.cases], run.split, run.training.seed)
-    _write_split(out / "split.csv", encoded.cases, parts)
     chosen = {
         part: [c for c, p in zip(encoded.cases, parts, strict=True) if p == part]
         for part in ("train", "validation", "test")
@@ -84,6 +88,10 @@ def train(cohort: Cohort, run: RunConfig, out: Path, cache: Path, listener: List
     bins = RecordBins.learn(cohort.config.record, (case.record for case in chosen["train"]))
     sets = {part: _examples(cases, encoders, bins) for part, cases in chosen.items()}
 
+    _claim(out / "run.json", run, sets)
+    _write_split(out / "split.csv", encoded.cases, parts)
+
+    torch.manual_seed(run.training.seed)
     network = build_network(cohort.config, run, encoders)
     train_network(network, sets["train"], sets["validation"], run.training, out / "work" / "model", listener.epoch)
     card = _card(cohort, run, network, encoders, bins, sets)
@@ -159,6 +167,15 @@ def _subsets(fusion: FusionConfig) -> list[tuple[str, ...]]:
     sides = [m for m in MODALITIES if m in fusion.modalities]
     pairs = [(a, b) for i, a in enumerate(sides) for b in sides[i + 1 :]]
     return [(side,) for side in sides if len(sides) > 1] + [pair for pair in pairs if len(sides) > 2]
+
+
+def _claim(path: Path, run: RunConfig, sets: dict[str, Examples]) -> None:
+    """Write what this run is made of, or check that the folder holds the same run, cut short or finished."""
+    made_of = {"run": run.model_dump(mode="json"), "cases": {part: _digest(cases) for part, cases in sets.items()}}
+    content = json.dumps(made_of, indent=2) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != content:
+        raise ConfigError(f"{path.parent} holds another run: other dials or other cases", "Name another --out folder")
+    write_whole(path, lambda target: target.write_text(content, encoding="utf-8"))
 
 
 def _write_split(path: Path, cases: tuple[EncodedCase, ...], parts: list[Part]) -> None:

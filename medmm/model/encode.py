@@ -21,9 +21,10 @@ from medmm.config import EncoderConfig
 from medmm.files import write_whole
 from medmm.model.batch import Features, ImageLayout, Layout
 from medmm.model.encoders import ImageEncoder, TextEncoder, load_image_encoder, load_text_encoder
-from medmm.tensors import Placement, RecordBins, view_index
+from medmm.placement import Placement
+from medmm.tensors import RecordBins, view_index
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
 
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from medmm.case import Image, Note
 from medmm.config import EncoderConfig
 from medmm.errors import ModelError
-from medmm.tensors import Placement, image_tensor
+from medmm.placement import Placement
+from medmm.tensors import image_tensor
 
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -46,7 +47,7 @@ class Words:
     """What the text encoder made of one note."""
 
     tokens: Tensor
-    """(T, W) float16; the first is [CLS], the last [SEP]."""
+    """(T, W) float16; the first is [CLS], the last [SEP]; W is twice the network's width, see TextEncoder."""
     word_of: tuple[int, ...]
     """For each token the index of its whole word in `spans`, or -1."""
     spans: tuple[tuple[int, int], ...]
@@ -87,13 +88,18 @@ class ImageEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """A BERT from Hugging Face transformers with its tokenizer; frozen."""
+    """A BERT from Hugging Face transformers with its tokenizer; frozen.
+
+    A word piece is its hidden state halfway up and the last one, side by side: the middle layers of a BERT hold more
+    of words and negations (Tenney et al. 2019, "BERT Rediscovers the Classical NLP Pipeline"), the last one more of
+    the whole.
+    """
 
     def __init__(self, network: Any, tokenizer: Any, max_words: int, digest: str) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.width = int(network.config.hidden_size)
+        self.width = 2 * int(network.config.hidden_size)
         self.max_words = min(max_words, int(network.config.max_position_embeddings))
         self.digest = digest
 
@@ -107,7 +113,10 @@ class TextEncoder(nn.Module):
             ids, offsets = [*ids[: self.max_words - 1], ids[-1]], [*offsets[: self.max_words - 1], offsets[-1]]
         device = next(self.network.parameters()).device
         inputs = torch.tensor([ids], device=device)
-        hidden = self.network(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state[0]
+        layers = self.network(
+            input_ids=inputs, attention_mask=torch.ones_like(inputs), output_hidden_states=True
+        ).hidden_states
+        hidden = torch.cat([layers[len(layers) // 2][0], layers[-1][0]], dim=-1)
         spans = tuple(match.span() for match in _WORD.finditer(note.text))
         return Words(hidden.float().cpu().half().clone(), _words_of(offsets, spans), spans, cut)
 

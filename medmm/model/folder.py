@@ -140,8 +140,8 @@ def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> N
     if cohort.labels is None:
         raise ModelError("the cohort names no labels", "Name them in [labels] of cohort.toml")
     bins = RecordBins(cohort.record, {})
-    widths = Widths((encoders.image.width, encoders.text.width, len(cohort.record), bins.width))
-    return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion, run.training.folds)
+    widths = Widths(encoders.image.width, encoders.text.width, len(cohort.record), bins.width)
+    return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion)
 
 
 def _identity(folder: Path) -> str:

@@ -8,15 +8,13 @@ calibration, so a missing side is not a special case of a complete one. B cases,
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
 from medmm.case import MODALITIES
 from medmm.config import FusionConfig
 from medmm.model.batch import Batch
-from medmm.model.heads import Textbook, Widths, make_head
+from medmm.model.heads import Probe, Textbook, Widths
 from medmm.model.interaction import Interaction
 
 PATTERNS = 2 ** len(MODALITIES)
@@ -39,14 +37,12 @@ class Fusion(nn.Module):
     stack_bias: Tensor
     gate: Tensor
 
-    def __init__(self, widths: Widths, labels: int, multi_class: bool, config: FusionConfig, folds: int) -> None:
+    def __init__(self, widths: Widths, labels: int, multi_class: bool, config: FusionConfig) -> None:
         super().__init__()
         self.multi_class = multi_class
         self.keep = [name in config.modalities for name in MODALITIES]
         self.modality_dropout = config.modality_dropout
-        self.heads = nn.ModuleDict(
-            {m: nn.ModuleList(make_head(m, widths, labels, config) for _ in range(folds)) for m in config.modalities}
-        )
+        self.heads = nn.ModuleDict({m: Probe(m, widths, labels) for m in config.modalities})
         self.interaction = Interaction(widths, labels, config)
         self.register_buffer("stack_weight", torch.ones(PATTERNS, len(MODALITIES), labels))
         self.register_buffer("stack_bias", torch.zeros(PATTERNS, labels))
@@ -64,18 +60,14 @@ class Fusion(nn.Module):
         return self.stacked(said, at) + self.gate[at] * correction
 
     def said(self, batch: Batch) -> Tensor:
-        """What each head says, averaged over folds: (B, M, L); 0 where the modality is absent."""
+        """What each head says: (B, M, L); 0 where the modality is absent."""
         if batch.heard is not None:
             said = batch.heard
         else:
             zero = torch.zeros(len(batch.image), self.gate.shape[1], device=batch.image.device)
-            said = torch.stack([self._average(m, batch) if m in self.heads else zero for m in MODALITIES], dim=1)
+            said = torch.stack([self.heads[m](batch) if m in self.heads else zero for m in MODALITIES], dim=1)
+            said = centred(said) if self.multi_class else said
         return said * batch.present[..., None]
-
-    def _average(self, modality: str, batch: Batch) -> Tensor:
-        heads = cast(nn.ModuleList, self.heads[modality])
-        logits = torch.stack([head(batch) for head in heads]).mean(dim=0)
-        return centred(logits) if self.multi_class else logits
 
     def stacked(self, said: Tensor, pattern: Tensor) -> Tensor:
         """The stack alone: (B, M, L) and patterns (B,) -> (B, L). This is the late ensemble."""
@@ -93,13 +85,11 @@ class Network(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, widths: Widths, labels: int, multi_class: bool, config: FusionConfig, folds: int) -> None:
+    def __init__(self, widths: Widths, labels: int, multi_class: bool, config: FusionConfig) -> None:
         super().__init__()
         self.multi_class = multi_class
         self.body: Fusion | Textbook = (
-            Textbook(widths, labels, config)
-            if config.kind == "concat"
-            else Fusion(widths, labels, multi_class, config, folds)
+            Textbook(widths, labels, config) if config.kind == "concat" else Fusion(widths, labels, multi_class, config)
         )
         self.keep = [name in config.modalities for name in MODALITIES]
         self.register_buffer("scale", torch.ones(PATTERNS, labels))

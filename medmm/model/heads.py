@@ -1,9 +1,11 @@
-"""One head for each modality: what the picture, the note or the record says on its own.
+"""One head for each modality, and the textbook's baseline: linear models that can be fitted exactly.
 
-B cases, P patches or word pieces, C channels, R record columns, Q numbers a column, D width, L labels.
+B cases, P patches or word pieces, C channels, R record columns, Q numbers a column, F pooled features, L labels.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,76 @@ from torch import Tensor, nn
 from medmm.case import MODALITIES
 from medmm.config import FusionConfig
 from medmm.model.batch import Batch
+
+_POOLS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Sizes that the data and the encoders dictate."""
+
+    image: int
+    """Channels of a patch."""
+    note: int
+    """Channels of a word piece; the second half is BERT's last layer."""
+    columns: int
+    """Record columns."""
+    bins: int
+    """Numbers a record column."""
+
+    def pooled(self, modality: str) -> int:
+        """Length of `Pool`'s vector for one of MODALITIES."""
+        record = self.columns * (self.bins + 1)
+        return {"image": _POOLS * self.image, "note": _POOLS * self.note, "record": record}[modality]
+
+
+class Pool(nn.Module):
+    """One vector a case: mean, largest and smallest of a modality's tokens; of the record, all its values.
+
+    One patch or one word can decide, so the extremes stand beside the mean. What is missing is zeros.
+    """
+
+    def __init__(self, modality: str) -> None:
+        super().__init__()
+        self.modality = modality
+
+    def forward(self, batch: Batch) -> Tensor:
+        """-> (B, F)."""
+        if self.modality == "record":
+            taken = batch.record_mask.float()
+            return torch.cat([(batch.record * taken[..., None]).flatten(1), taken], dim=1)
+        image = self.modality == "image"
+        tokens, mask = (batch.image, batch.image_mask) if image else (batch.note, batch.note_mask)
+        hidden, some = ~mask[..., None], mask.any(dim=1, keepdim=True)
+        parts = [
+            tokens.masked_fill(hidden, 0).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1),
+            tokens.masked_fill(hidden, -torch.inf).amax(dim=1),
+            tokens.masked_fill(hidden, torch.inf).amin(dim=1),
+        ]
+        return torch.cat(parts, dim=1).masked_fill(~some, 0)
+
+
+class Probe(nn.Module):
+    """What one modality says on its own: a linear probe of its pooled features; fitted by learn, never by gradient."""
+
+    centre: Tensor
+    spread: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, modality: str, widths: Widths, labels: int) -> None:
+        super().__init__()
+        self.pool = Pool(modality)
+        features = widths.pooled(modality)
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+        self.register_buffer("weight", torch.zeros(labels, features))
+        self.register_buffer("bias", torch.zeros(labels))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """-> (B, L); a case without this modality gets a finite answer that nothing may use."""
+        features = (self.pool(batch) - self.centre) / self.spread
+        return torch.as_tensor(features @ self.weight.T + self.bias)
 
 
 class Places(nn.Module):
@@ -31,65 +103,6 @@ class Places(nn.Module):
         return torch.as_tensor(self.position(waves) + self.view(place[..., 2].long()))
 
 
-class TokenHead(nn.Module):
-    """Tokens -> labels: a linear probe of their mean, and attention of each label over the tokens.
-
-    The attention is that of multiple-instance learning (Ilse et al. 2018): one patch or one word can decide.
-    """
-
-    def __init__(self, modality: str, channels: int, labels: int, config: FusionConfig) -> None:
-        super().__init__()
-        self.modality = modality
-        self.norm = nn.LayerNorm(channels)
-        self.drop = nn.Dropout(config.dropout)
-        self.probe = nn.Linear(channels, labels)
-        self.project = nn.Linear(channels, config.width)
-        self.places = Places(config.width) if modality == "image" else None
-        self.score = nn.Linear(config.width, labels)
-        self.read = nn.Parameter(torch.zeros(labels, config.width))
-
-    def forward(self, batch: Batch) -> Tensor:
-        """-> (B, L); a case without this modality gets a finite answer that nothing may use."""
-        tokens = batch.image if self.modality == "image" else batch.note
-        mask = batch.image_mask if self.modality == "image" else batch.note_mask
-        tokens = self.norm(tokens)
-        mean = (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)  # (B, C)
-        hidden = self.project(self.drop(tokens))
-        if self.places is not None:
-            hidden = hidden + self.places(batch.place)
-        hidden = nn.functional.gelu(hidden)  # (B, P, D)
-        scores = self.score(torch.tanh(hidden)).masked_fill(~mask[..., None], -1e4)  # (B, P, L)
-        pooled = torch.einsum("bpl,bpd->bld", scores.softmax(dim=1), self.drop(hidden))
-        return torch.as_tensor(self.probe(self.drop(mean)) + (pooled * self.read).sum(-1))
-
-
-class RecordHead(nn.Module):
-    """Record values -> labels: a sum of one curve a value and label (a generalised additive model)."""
-
-    def __init__(self, columns: int, bins: int, labels: int) -> None:
-        super().__init__()
-        self.curve = nn.Parameter(torch.zeros(columns, bins, labels))
-        self.level = nn.Parameter(torch.zeros(columns, labels))
-        self.bias = nn.Parameter(torch.zeros(labels))
-
-    def forward(self, batch: Batch) -> Tensor:
-        """-> (B, L); a value that was not taken adds nothing."""
-        added = torch.einsum("brq,rql->brl", batch.record, self.curve) + self.level  # (B, R, L)
-        return self.bias + (added * batch.record_mask[..., None]).sum(1)
-
-
-class Widths(tuple[int, int, int, int]):
-    """Sizes that the data and the encoders dictate: image channels, note channels, record columns, numbers a column."""
-
-
-def make_head(modality: str, widths: Widths, labels: int, config: FusionConfig) -> nn.Module:
-    """A fresh head for one of MODALITIES."""
-    image, note, columns, bins = widths
-    if modality == "record":
-        return RecordHead(columns, bins, labels)
-    return TokenHead(modality, {"image": image, "note": note}[modality], labels, config)
-
-
 class Textbook(nn.Module):
     """The baseline of the textbooks: BERT's [CLS], the pooled image and the record, concatenated, one linear layer.
 
@@ -98,9 +111,10 @@ class Textbook(nn.Module):
 
     def __init__(self, widths: Widths, labels: int, config: FusionConfig) -> None:
         super().__init__()
-        image, note, columns, bins = widths
         self.keep = [name in config.modalities for name in MODALITIES]
-        self.width = image + note + columns * (bins + 1)
+        self.cls_width = widths.note // 2
+        self.record = Pool("record")
+        self.width = widths.image + self.cls_width + widths.pooled("record")
         self.classify = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(self.width, labels))
 
     def forward(self, batch: Batch) -> Tensor:
@@ -108,6 +122,5 @@ class Textbook(nn.Module):
         batch = batch.only(torch.tensor(self.keep, device=batch.image.device))
         image_mask = batch.image_mask[..., None]
         image = (batch.image * image_mask).sum(1) / image_mask.sum(1).clamp(min=1)
-        cls = batch.note[:, 0] * batch.note_mask[:, 0:1]
-        record = (batch.record * batch.record_mask[..., None]).flatten(1)
-        return torch.as_tensor(self.classify(torch.cat([image, cls, record, batch.record_mask.float()], dim=1)))
+        cls = batch.note[:, 0, -self.cls_width :] * batch.note_mask[:, 0:1]
+        return torch.as_tensor(self.classify(torch.cat([image, cls, self.record(batch)], dim=1)))

@@ -16,39 +16,39 @@ from medmm.model.heads import Places, Widths
 
 
 class CrossBlock(nn.Module):
-    """Every token looks at the tokens of the other sides, then at those of its own; then it thinks alone."""
+    """Every token looks at the tokens of the other sides, then at those of its own; then it thinks alone.
 
-    def __init__(self, config: FusionConfig) -> None:
+    The last block leaves out what nothing reads: it gives back the summaries only.
+    """
+
+    def __init__(self, config: FusionConfig, last: bool) -> None:
         super().__init__()
-        d, drop = config.width, config.dropout
-        self.across = nn.ModuleDict(
-            {m: nn.MultiheadAttention(d, config.heads, dropout=drop, batch_first=True) for m in MODALITIES}
-        )
-        self.within = nn.ModuleDict(
-            {m: nn.MultiheadAttention(d, config.heads, dropout=drop, batch_first=True) for m in MODALITIES}
-        )
+        d = config.width
+        self.last = last
+        self.across = nn.ModuleDict({m: nn.MultiheadAttention(d, config.heads, batch_first=True) for m in MODALITIES})
+        self.within = nn.ModuleDict({m: nn.MultiheadAttention(d, config.heads, batch_first=True) for m in MODALITIES})
         self.think = nn.ModuleDict(
             {m: nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 2 * d), nn.GELU(), nn.Linear(2 * d, d)) for m in MODALITIES}
         )
         self.norm = nn.ModuleDict({f"{m}_{at}": nn.LayerNorm(d) for m in MODALITIES for at in ("across", "within")})
-        self.drop = nn.Dropout(drop)
+        self.drop = nn.Dropout(config.dropout)
 
     def forward(self, sides: dict[str, Tensor], masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Sides (B, N, D) and masks (B, N), the same names -> sides of the same shapes."""
+        """Sides (B, N, D) and masks (B, N), the same names -> sides of the same shapes, or (B, 1, D) of the last."""
         normed = {m: self.norm[f"{m}_across"](sides[m]) for m in MODALITIES}
-        crossed = {}
+        out = {}
         for m in MODALITIES:
             others = [other for other in MODALITIES if other != m]
             keys = torch.cat([normed[other] for other in others], dim=1)
             hidden = ~torch.cat([masks[other] for other in others], dim=1)
             heard, _ = self.across[m](normed[m], keys, keys, key_padding_mask=hidden, need_weights=False)
-            crossed[m] = sides[m] + self.drop(heard)
-        for m in MODALITIES:
-            own = self.norm[f"{m}_within"](crossed[m])
-            heard, _ = self.within[m](own, own, own, key_padding_mask=~masks[m], need_weights=False)
-            crossed[m] = crossed[m] + self.drop(heard)
-            crossed[m] = crossed[m] + self.drop(self.think[m](crossed[m]))
-        return crossed
+            crossed = sides[m] + self.drop(heard)
+            own = self.norm[f"{m}_within"](crossed)
+            asks = slice(0, 1) if self.last else slice(None)
+            heard, _ = self.within[m](own[:, asks], own, own, key_padding_mask=~masks[m], need_weights=False)
+            side = crossed[:, asks] + self.drop(heard)
+            out[m] = side + self.drop(self.think[m](side))
+        return out
 
 
 class Interaction(nn.Module):
@@ -56,16 +56,15 @@ class Interaction(nn.Module):
 
     def __init__(self, widths: Widths, labels: int, config: FusionConfig) -> None:
         super().__init__()
-        image, note, columns, bins = widths
         d = config.width
-        self.image = nn.Sequential(nn.LayerNorm(image), nn.Dropout(config.dropout), nn.Linear(image, d))
-        self.note = nn.Sequential(nn.LayerNorm(note), nn.Dropout(config.dropout), nn.Linear(note, d))
-        self.record = nn.Parameter(torch.randn(columns, bins, d) * 0.1)
-        self.column = nn.Parameter(torch.randn(columns, d) * 0.1)
+        self.image = _project(widths.image, config)
+        self.note = _project(widths.note, config)
+        self.record = nn.Parameter(torch.randn(widths.columns, widths.bins, d) * 0.1)
+        self.column = nn.Parameter(torch.randn(widths.columns, d) * 0.1)
         self.places = Places(d)
         self.summary = nn.Parameter(torch.randn(len(MODALITIES), d) * 0.1)
         self.said = nn.Linear(labels, d)
-        self.blocks = nn.ModuleList(CrossBlock(config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(CrossBlock(config, last=i + 1 == config.blocks) for i in range(config.blocks))
         self.read = nn.Sequential(nn.LayerNorm(len(MODALITIES) * d), nn.Dropout(config.dropout))
         self.classify = nn.Linear(len(MODALITIES) * d, labels)
         nn.init.zeros_(self.classify.weight)
@@ -88,3 +87,8 @@ class Interaction(nn.Module):
         summaries = torch.cat([tokens[m][:, 0] for m in MODALITIES], dim=-1)  # (B, 3D)
         together = batch.present.sum(dim=1, keepdim=True) >= 2
         return torch.as_tensor(self.classify(self.read(summaries)) * together)
+
+
+def _project(channels: int, config: FusionConfig) -> nn.Module:
+    """An encoder's channels to the width of the fusion."""
+    return nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, config.width), nn.Dropout(config.dropout))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
-from medmm.case import Case
+from medmm.case import Case, Study
 from medmm.config import CohortConfig, LabelColumns, read_toml
 from medmm.errors import CohortError
 from medmm.read.guess import guess_config
@@ -152,6 +152,15 @@ def read_case(cohort: Cohort, row: CaseRow) -> Case:
         from medmm.read.dicom import read_study
 
         study = read_study(row.study, row.case_id)
+    return join_case(cohort, row, study)
+
+
+def join_case(cohort: Cohort, row: CaseRow, study: Study | None) -> Case:
+    """Put the note and the record of a row beside its study, which was read elsewhere.
+
+    Raises:
+        DataError: if the note or the record cannot be used, or there is nothing at all.
+    """
     note = read_note(row.case_id, row.note_file or row.note)
     record = read_record(row.case_id, row.cells, cohort.config.record)
     return Case(row.case_id, row.patient_id, study, note, record)

@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medmm.case import Study
+from medmm.case import Case, Study
 from medmm.errors import DataError, Reason
+from medmm.read.cohort import CaseRow, Cohort, join_case
 
 TIMEOUT_S = 60.0
 """Seconds after which a study that is still being decoded is given up."""
@@ -49,6 +50,22 @@ def read_studies(
         except BaseException:
             pool.stop()  # type: ignore[no-untyped-call]  # pebble is not annotated
             raise
+
+
+def read_cases(
+    cohort: Cohort, rows: Sequence[CaseRow], workers: int | None = None
+) -> Iterator[tuple[CaseRow, Case | DataError]]:
+    """Read whole cases in the order of `rows`, their studies side by side as `read_studies` does."""
+    decoded = read_studies([(row.case_id, row.study) for row in rows if row.study], workers)
+    for row in rows:
+        study = next(decoded)[1] if row.study else None
+        if isinstance(study, DataError):
+            yield row, study
+            continue
+        try:
+            yield row, join_case(cohort, row, study)
+        except DataError as problem:
+            yield row, problem
 
 
 def _limit_memory(memory_bytes: int) -> None:

@@ -8,6 +8,9 @@ import PIL.Image
 from medmm.case import Image
 from medmm.files import write_whole
 
+FILMS = "films"
+"""Name of the folder of pictures in a folder that was scored."""
+
 
 def picture_path(folder: Path, digest: str) -> Path:
     """Where the picture of the image with this digest is kept below `folder`."""

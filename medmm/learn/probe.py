@@ -1,0 +1,117 @@
+"""A modality's head, fitted exactly: L2 logistic regression whose ridge is chosen on held-out folds.
+
+N cases, F features, L labels. Each fold's model answers for the cases that it has not seen, which is what fusion
+learns from; the head that is used is the mean of the folds' models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from medmm.learn.fit import losses_of
+
+_STRENGTHS = (0.5, 1.5, 5.0, 15.0)
+"""Inverse ridge: scikit-learn's C times the number of features, which have unit spread."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedProbe:
+    """A linear model of standardised features, and what its folds said of the cases that they had not seen."""
+
+    centre: np.ndarray
+    """(F,)."""
+    spread: np.ndarray
+    """(F,), at least a little above 0."""
+    weight: np.ndarray
+    """(L, F)."""
+    bias: np.ndarray
+    """(L,)."""
+    held_out: np.ndarray
+    """(N, L) logits, each from the fold that did not have the case."""
+
+
+def fit_probe(features: np.ndarray, targets: np.ndarray, fold_of: np.ndarray, *, multi_class: bool) -> FittedProbe:
+    """Fit one model a fold for each strength, and keep the strength with the lowest held-out loss.
+
+    A ridge does not see a rotation, so the features are first turned into at most N coordinates.
+
+    Args:
+        features: (N, F).
+        targets: (N, L), NaN where not stated.
+        fold_of: (N,) fold of each case.
+        multi_class: one softmax over the labels instead of a sigmoid for each.
+    """
+    centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-4
+    standard = ((features - centre) / spread).astype(np.float64)
+    turned, turn = _turn(standard)  # (N, K), (K, F)
+    folds = np.unique(fold_of)
+    best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
+    for strength in _STRENGTHS:
+        held_out = np.zeros(targets.shape)
+        models = []
+        for fold in folds:
+            outside = fold_of == fold
+            weight, bias = _fit(turned[~outside], targets[~outside], strength / features.shape[1], multi_class)
+            held_out[outside] = turned[outside] @ weight.T + bias
+            models.append((weight, bias))
+        loss = float(losses_of(torch.from_numpy(held_out), torch.from_numpy(targets), multi_class).sum())
+        if best is None or loss < best[0]:
+            weight, bias = (np.mean([model[part] for model in models], axis=0) for part in (0, 1))
+            best = loss, weight, bias, held_out
+    if best is None:
+        raise ValueError("a probe needs cases")
+    _, weight, bias, held_out = best
+    return FittedProbe(centre, spread, weight @ turn, bias, held_out)
+
+
+def _turn(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (N, K) and the rotation (K, F) that brings them back, K at most N."""
+    if standard.shape[0] >= standard.shape[1]:
+        return standard, np.eye(standard.shape[1])
+    left, size, right = np.linalg.svd(standard, full_matrices=False)
+    return left * size, right
+
+
+def _fit(x: np.ndarray, y: np.ndarray, strength: float, multi_class: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (L, K) and bias (L,) of one model; a label of which only one answer is stated gets its share."""
+    labels = y.shape[1]
+    weight, bias = np.zeros((labels, x.shape[1])), np.zeros(labels)
+    if multi_class:
+        stated = np.isfinite(y).all(axis=1)
+        _fit_classes(x[stated], y[stated].argmax(axis=1), strength, weight, bias)
+        return weight, bias
+    for label in range(labels):
+        stated = np.isfinite(y[:, label])
+        answers = y[stated, label] == 1
+        if answers.any() and not answers.all():
+            model = _regression(strength).fit(x[stated], answers)
+            weight[label], bias[label] = model.coef_[0], model.intercept_[0]
+        else:
+            share = (answers.sum() + 0.5) / (len(answers) + 1)
+            bias[label] = np.log(share / (1 - share))
+    return weight, bias
+
+
+def _fit_classes(x: np.ndarray, answer: np.ndarray, strength: float, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Fill in the classes that the cases have; one that none of them has is made unlikely."""
+    seen = np.unique(answer)
+    bias[:] = np.log(0.5 / (len(answer) + 1))
+    if len(seen) < 2:
+        bias[seen] = 0
+        return
+    model = _regression(strength).fit(x, answer)
+    if len(seen) == 2:  # scikit-learn keeps one row for two classes
+        weight[seen] = np.stack([-model.coef_[0], model.coef_[0]]) / 2
+        bias[seen] = np.array([-model.intercept_[0], model.intercept_[0]]) / 2
+    else:
+        weight[seen], bias[seen] = model.coef_, model.intercept_
+
+
+def _regression(strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, solver="newton-cg", max_iter=500)

@@ -1,0 +1,112 @@
+"""The `medmm` command: one recipe a command, each of which says what went wrong in one line and what to do about it.
+
+Heavy libraries are imported inside the commands, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medmm.errors import MedmmError
+
+SOME_REFUSED, FATAL = 2, 3
+
+app = typer.Typer(
+    name="medmm",
+    help="Medical image-plus-record diagnosis support: DICOM studies, notes and records in; calibrated, explained, "
+    "reviewable findings out. Decision support for research, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+CohortFolder = Annotated[Path, typer.Argument(help="Folder with cases.csv, studies and, if there is one, cohort.toml.")]
+Columns = Annotated[
+    Path | None, typer.Option(help="What the columns of cases.csv are, instead of COHORT/cohort.toml or a guess.")
+]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Where the screen listens on 127.0.0.1.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that decode studies; one a core if not given.")]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what medmm raises on purpose into one line on standard error and exit code 3."""
+    try:
+        yield
+    except MedmmError as problem:
+        typer.echo(f"medmm: {problem}", err=True)
+        raise typer.Exit(FATAL) from None
+    except KeyboardInterrupt:
+        typer.echo("medmm: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def train(
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on after a stop.")],
+    config: Annotated[Path | None, typer.Option(help="run.toml with the dials of training.")] = None,
+    columns: Columns = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Overrides [training] seed.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of encoded studies; runs may share it.")] = None,
+    workers: Workers = None,
+) -> None:
+    """Train on a cohort, and set the result beside its floors on test patients: OUT/model, OUT/report.html."""
+    from pipelines.train import train_cohort
+
+    with one_line_errors():
+        train_cohort(cohort, out, config=config, columns=columns, seed=seed, cache=cache, workers=workers)
+
+
+@app.command()
+def score(
+    studies: Annotated[Path, typer.Argument(help="A cohort, or a bare folder with one study in each subfolder.")],
+    model: Annotated[Path, typer.Option(help="The run that `medmm train` wrote, or its model folder.")],
+    out: Annotated[Path, typer.Option(help="Where predictions go; a rerun does only what is left.")],
+    workers: Workers = None,
+) -> None:
+    """Score a folder of studies: Parquet, CSV, quarantine.csv and the store that `medmm review` opens.
+
+    Exit code 0 if every case was scored, 2 if some were refused (quarantine.csv says why), 3 if nothing could be done.
+    """
+    from pipelines.score import score_folder
+
+    with one_line_errors():
+        if score_folder(studies, model, out, workers=workers).refused:
+            raise typer.Exit(SOME_REFUSED)
+
+
+@app.command()
+def review(
+    out: Annotated[Path, typer.Argument(help="The folder that `medmm score` wrote.")],
+    port: Port = 8501,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Open the review screen on 127.0.0.1."""
+    from ui.serve import review as show
+
+    with one_line_errors():
+        raise typer.Exit(show(out, port, browser))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where everything goes; the same command goes on after a stop.")],
+    patients: Annotated[int, typer.Option(min=60, help="Patients of the sample cohort.")] = 900,
+    seed: Annotated[int, typer.Option(min=0, help="Of the cohort, the split and training.")] = 0,
+    port: Port = 8501,
+    browser: Annotated[
+        bool, typer.Option(help="Without it the screen is left running and its address printed.")
+    ] = True,
+) -> None:
+    """Make the sample cohort, train on it, score its test patients and open the review screen."""
+    from pipelines.demo import run_demo
+
+    with one_line_errors():
+        run_demo(folder, patients, seed, port=port, browser=browser)

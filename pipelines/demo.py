@@ -1,0 +1,61 @@
+"""From nothing to the review screen: make the sample cohort, train, score its test patients, show them.
+
+medmm demo FOLDER
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from medmm.judge.comparison import Report
+from medmm.model.folder import Model
+from medmm.read.cohort import Cohort, read_cohort
+from pipelines import terminal
+from pipelines.score import score_cases
+from pipelines.train import train_cohort
+from sample_data.cohort import write_cohort
+from ui.serve import review, start
+
+_SIDES = {"image": "film alone", "note_record": "note and record alone", "all": "everything"}
+
+
+def run_demo(folder: Path, patients: int, seed: int, *, port: int, browser: bool) -> None:
+    """Do it all; what an earlier call did already is not done again."""
+    report = learn_sample(folder, patients, seed)
+    model = Model.load(folder / "run" / "model")
+    score_cases(model, unseen(folder / "cohort", folder / "run"), folder / "scored")
+    beside_ceilings(report)
+    if browser:
+        review(folder / "scored", port, browser=True)
+        return
+    process, address = start(folder / "scored", port)
+    terminal.console.print(f"Review screen: {address}  (left running; stop it with: kill {process.pid})")
+
+
+def learn_sample(folder: Path, patients: int, seed: int) -> Report:
+    """Write the sample cohort and train on it: `folder`/cohort and `folder`/run."""
+    with terminal.counting("Making films") as progress:
+        write_cohort(folder / "cohort", patients, seed, progress=progress)
+    found = json.loads((folder / "cohort" / "truth" / "ceilings.json").read_text(encoding="utf-8"))["cohort"]
+    ceilings = {f"best possible, {_SIDES[side]}": found[side]["macro"] for side in _SIDES}
+    return train_cohort(folder / "cohort", folder / "run", seed=seed, cache=folder / "features", ceilings=ceilings)
+
+
+def unseen(cohort: Path, run: Path) -> Cohort:
+    """The cases of the run's test patients, without their answers."""
+    whole = read_cohort(cohort)
+    with (run / "split.csv").open(encoding="utf-8", newline="") as file:
+        test = {row["case_id"] for row in csv.DictReader(file) if row["part"] == "test"}
+    rows = tuple(row for row in whole.rows if row.case_id in test)
+    return replace(whole, rows=rows)
+
+
+def beside_ceilings(report: Report) -> None:
+    """Print the fused model beside what a perfect reader of each side could reach."""
+    terminal.console.print(f"Fused, on {len(report.comparison.case_ids)} test cases: {report.scores[0].macro}")
+    for name, ceiling in report.ceilings.items():
+        word = "above" if report.scores[0].macro.value > ceiling else "below"
+        terminal.console.print(f"  {word} the {name}: {ceiling:.3f}")

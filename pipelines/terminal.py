@@ -1,0 +1,85 @@
+"""What a person sees while a recipe runs: progress on standard error, tables and sentences on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from medmm.errors import DataError
+from medmm.result import Refusal
+
+if TYPE_CHECKING:
+    from medmm.judge.metrics import Score
+    from medmm.learn.fit import Epoch
+
+console = Console(highlight=False, soft_wrap=True)
+_progress = Console(stderr=True)
+_SHOWN = 10
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar; what it yields is called with how many are done, and how many there are."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_progress) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class TrainingProgress:
+    """Tells a person how far training has come: one bar for the cases, one line that follows the epochs."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._cases = bar.add_task("Encoding", total=None)
+        self._epochs = bar.add_task("Learning", total=None, visible=False)
+
+    def encoded(self, done: int, total: int) -> None:
+        """After each case that went through the encoders."""
+        self._bar.update(self._cases, completed=done, total=total)
+
+    def epoch(self, stage: str, epoch: Epoch) -> None:
+        """After each epoch of a stage."""
+        text = f"Learning {stage}: held-out loss {epoch.held_out_loss:.4f}"
+        self._bar.update(self._epochs, description=text, completed=epoch.number + 1, visible=True)
+
+
+@contextmanager
+def training() -> Iterator[TrainingProgress]:
+    """Progress of a training run; how many epochs there will be is not known, since each stage stops early."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=_progress) as bar:
+        yield TrainingProgress(bar)
+
+
+def comparison(scores: Sequence[Score]) -> None:
+    """Print every system beside the first one."""
+    table = Table(title="Test patients: macro AUROC with 95 % interval by patient", title_justify="left")
+    table.add_column("system")
+    table.add_column("AUROC", justify="right")
+    table.add_column(f"{scores[0].system} gains", justify="right")
+    for score in scores:
+        table.add_row(score.system, str(score.macro), "" if score is scores[0] else str(score.gain))
+    console.print(table)
+
+
+def refusals(refused: Sequence[Refusal | DataError], where: str) -> None:
+    """Print the first few cases that could not be used, and where the others are."""
+    if not refused:
+        return
+    console.print(f"{len(refused)} cases could not be used:")
+    for one in refused[:_SHOWN]:
+        console.print(f"  case {one.case_id}: {one.code}: {one.problem}. {one.remedy}.", markup=False)
+    if len(refused) > _SHOWN:
+        console.print(f"  and {len(refused) - _SHOWN} more in {where}")
+
+
+def remarks(lines: Sequence[str]) -> None:
+    """Print what was guessed or left out."""
+    for line in lines:
+        console.print(f"Note: {line}", markup=False)
