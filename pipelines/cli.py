@@ -47,7 +47,7 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-@app.command()
+@app.command(short_help="Train on a cohort and report.")
 def train(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on after a stop.")],
@@ -64,7 +64,7 @@ def train(
         train_cohort(cohort, out, config=config, columns=columns, seed=seed, cache=cache, workers=workers)
 
 
-@app.command()
+@app.command(short_help="Score a folder of studies.")
 def score(
     studies: Annotated[Path, typer.Argument(help="A cohort, or a bare folder with one study in each subfolder.")],
     model: Annotated[Path, typer.Option(help="The run that `medmm train` wrote, or its model folder.")],
@@ -82,7 +82,7 @@ def score(
             raise typer.Exit(SOME_REFUSED)
 
 
-@app.command()
+@app.command(short_help="Open the review screen.")
 def review(
     out: Annotated[Path, typer.Argument(help="The folder that `medmm score` wrote.")],
     port: Port = 8501,
@@ -95,7 +95,7 @@ def review(
         raise typer.Exit(show(out, port, browser))
 
 
-@app.command()
+@app.command(short_help="All of it, on the sample cohort.")
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where everything goes; the same command goes on after a stop.")],
     patients: Annotated[int, typer.Option(min=60, help="Patients of the sample cohort.")] = 900,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from medmm.errors import StoreError
-from medmm.store import Store
+from medmm.store import STORE, Store
+from medmm.write.picture import FILMS
 
 _REMEDY = "Give the folder that `medmm score` wrote"
 
@@ -16,9 +17,9 @@ def open_store(out: Path) -> Store:
     Raises:
         StoreError: if it is not a scored folder, or nothing was scored in it.
     """
-    path = out / "store.sqlite"
+    path = out / STORE
     if not path.is_file():
-        raise StoreError("The folder holds no store.sqlite", _REMEDY)
+        raise StoreError(f"The folder holds no {STORE}", _REMEDY)
     store = Store(path)
     if not store.models():
         store.close()
@@ -28,4 +29,4 @@ def open_store(out: Path) -> Store:
 
 def films_folder(out: Path) -> Path:
     """Where the pictures of the films are."""
-    return out / "films"
+    return out / FILMS

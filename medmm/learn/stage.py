@@ -34,7 +34,7 @@ class Stage:
     def run(
         self, network: nn.Module, train: Examples, held_out: Examples, config: TrainingConfig, multi_class: bool
     ) -> None:
-        """Leave in `network` the weights of the epoch with the lowest held-out loss.
+        """Leave in `network` the weights of the epoch with the lowest held-out loss, on the CPU: what follows is small.
 
         Only parameters that require a gradient are trained, kept and restored.
         """
@@ -56,7 +56,7 @@ class Stage:
                 weights = _trained(network)
                 write_whole(best, lambda path, kept=weights: save_file(kept, path))  # type: ignore[misc]  # default binds
             self._keep(network, optimizer, history)
-        _restore(network, load_file(best))
+        _restore(network.cpu(), load_file(best))
         report = json.dumps([asdict(epoch) for epoch in history])
         write_whole(self.folder / "done.json", lambda path: path.write_text(report))
         (self.folder / "last.safetensors").unlink(missing_ok=True)

@@ -57,6 +57,7 @@ def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, wo
         progress: told after each case.
         workers: processes that decode; one a core if None.
     """
+    out.mkdir(parents=True, exist_ok=True)
     with Store(out / STORE) as store:
         kept = store.contents(model.model_id)
         contents = {row.case_id: _content(row) for row in cohort.rows}

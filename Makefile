@@ -1,0 +1,40 @@
+# make demo   environment, sample cohort, training, scoring, review screen on 127.0.0.1 (NO_BROWSER=1: print and end)
+# make test   environment, tests, lint, types, import contracts
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := .demo
+READY := $(VENV)/.ready
+DEV := $(VENV)/.dev
+
+.PHONY: demo test check clean
+
+demo: $(READY)
+	$(BIN)/medmm demo $(DEMO) $(if $(NO_BROWSER),--no-browser)
+
+test: check
+	$(BIN)/pytest
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The lock goes in first and whole, so that what is built from the ranges in pyproject.toml is what was tested.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# The browser tests need Debian's chromium; anywhere else, put a chromium on the PATH.
+$(DEV): $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --group dev
+	command -v chromium >/dev/null || (apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null)
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info
