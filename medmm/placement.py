@@ -40,9 +40,13 @@ class Placement:
         return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
 
     def covered(self, grid: tuple[int, int]) -> np.ndarray:
-        """Which cells lie at least half on the image and not on the padding: (cells,) bool."""
+        """Which cells lie at least half on the image and not on the padding: (cells,) bool.
+
+        Of an image that is narrower than a cell, the cells nearest to its middle: none would be a missing image.
+        """
         centres = self.cell_centres(grid)
-        return cast("np.ndarray", ((centres >= 0) & (centres <= 1)).all(axis=1))
+        off = np.abs(centres - 0.5)
+        return cast("np.ndarray", (off <= np.maximum(0.5, off.min(axis=0))).all(axis=1))
 
     def to_original(self, cells: np.ndarray) -> np.ndarray:
         """Map values of cells (down, across) to the original's pixels (rows, columns), bilinear, NaN kept apart.

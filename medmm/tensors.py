@@ -23,7 +23,7 @@ BINS = 8
 """Bins of a numeric record column."""
 
 _FRONTAL = frozenset({"PA", "AP"})
-_LATERAL = frozenset({"LL", "RL", "LATERAL", "LLO"})
+_LATERAL = frozenset({"LL", "RL", "LATERAL", "LAT", "LLO", "RLO"})
 
 
 def view_index(image: Image) -> int:
@@ -36,15 +36,19 @@ def image_tensor(
     image: Image, size: int, mean: Sequence[float], deviation: Sequence[float]
 ) -> tuple[Tensor, Placement]:
     """Fit an image into a square of `size`, its shape kept: (3, size, size) float32, normalised by channel."""
+    from monai.utils import convert_to_tensor
+
     channels = 3 if image.pixels.ndim == 3 else 1
-    square = _square(size, channels, tuple(mean), tuple(deviation))(np.array(image.pixels))
     placement = Placement.fit(image.rows, image.columns, size)
-    return cast("Tensor", square.as_tensor()), placement
+    square = _square(placement, channels, tuple(mean), tuple(deviation))(np.array(image.pixels))
+    return cast("Tensor", convert_to_tensor(square, track_meta=False)), placement
 
 
-@lru_cache(maxsize=8)
-def _square(size: int, channels: int, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Callable[..., Any]:
-    """MONAI's chain for one kind of image; padding is black before it is normalised."""
+@lru_cache(maxsize=64)
+def _square(
+    placement: Placement, channels: int, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> Callable[..., Any]:
+    """MONAI's chain for one kind and shape of image; padding is black before it is normalised."""
     from monai.transforms import (
         Compose,
         EnsureChannelFirst,
@@ -57,8 +61,8 @@ def _square(size: int, channels: int, mean: tuple[float, ...], deviation: tuple[
     chain: Callable[..., Any] = Compose(
         [
             EnsureChannelFirst(channel_dim=-1 if channels == 3 else "no_channel"),
-            Resize(size, size_mode="longest", mode="area"),
-            SpatialPad((size, size), method="symmetric"),
+            Resize((placement.height, placement.width), mode="area"),
+            SpatialPad((placement.size, placement.size), method="symmetric"),
             RepeatChannel(3 // channels),
             NormalizeIntensity(subtrahend=mean, divisor=deviation, channel_wise=True),
         ]
@@ -81,14 +85,12 @@ class RecordBins:
     @classmethod
     def learn(cls, columns: Mapping[str, RecordColumn], records: Iterable[Mapping[str, RecordValue]]) -> RecordBins:
         """Take the edges from training records; a column without two different values gets one wide bin."""
+        numbers = {name for name, column in columns.items() if not isinstance(column, CategoryColumn)}
         taken: dict[str, list[float]] = {name: [] for name in columns}
         for values in records:
-            for name, value in values.items():
-                if isinstance(value, float):
-                    taken[name].append(value)
-        edges = {
-            name: _edges(taken[name]) for name, column in columns.items() if not isinstance(column, CategoryColumn)
-        }
+            for name in numbers & values.keys():
+                taken[name].append(float(values[name]))
+        edges = {name: _edges(taken[name]) for name in columns if name in numbers}
         return cls(dict(columns), edges)
 
     @property
@@ -117,9 +119,10 @@ def _edges(values: list[float]) -> tuple[float, ...]:
     """BINS + 1 strictly ascending edges at the quantiles of `values`."""
     if len(set(values)) < 2:
         middle = values[0] if values else 0.0
-        values = [middle - 1, middle + 1]
+        reach = max(1.0, abs(middle) * 1e-6)  # one that a float can still tell apart
+        values = [middle - reach, middle + reach]
     edges = np.quantile(values, np.linspace(0, 1, BINS + 1))
-    step = max((edges[-1] - edges[0]) * 1e-6, 1e-9)
+    step = max((edges[-1] - edges[0]) * 1e-6, np.abs(edges).max() * 1e-12, 1e-9)
     for i in range(1, len(edges)):
         edges[i] = max(edges[i], edges[i - 1] + step)
     return tuple(float(edge) for edge in edges)

@@ -67,7 +67,7 @@ def _prediction(model: Model, case: Features, worth: dict[Subset, np.ndarray], k
     findings = tuple(
         Finding(
             label=label,
-            probability=float(1 / (1 + np.exp(-whole[i]))),
+            probability=float(np.exp(-np.logaddexp(0, -whole[i]))),
             threshold=model.card.thresholds[label],
             base_log_odds=float(base[i]),
             contributions=tuple(

@@ -27,9 +27,10 @@ def explain(model: Model, case: Features) -> tuple[Explanation, ...]:
     batch = collate([case])
     whole = model.network(batch)[0]  # (L,)
     patches = whole - _without(model, batch, "image_mask", torch.eye(len(case.image), dtype=torch.bool))  # (P, L)
-    words = whole - _without(model, batch, "note_mask", _word_tokens(case))  # (words, L)
+    read = sorted(set(case.layout.word_of) - {-1})
+    words = whole - _without(model, batch, "note_mask", _word_tokens(case, read))  # (words read, L)
     return tuple(
-        Explanation(label, METHOD, _overlays(case, patches[:, i].numpy()), _weights(case, words[:, i].numpy()))
+        Explanation(label, METHOD, _overlays(case, patches[:, i].numpy()), _weights(case, read, words[:, i].numpy()))
         for i, label in enumerate(model.labels)
     )
 
@@ -45,10 +46,10 @@ def _without(model: Model, batch: Batch, mask: str, hidden: Tensor) -> Tensor:
     return torch.cat(answers)
 
 
-def _word_tokens(case: Features) -> Tensor:
-    """Which word pieces make up each whole word: (words, T) bool."""
+def _word_tokens(case: Features, read: list[int]) -> Tensor:
+    """Which word pieces make up each of the words `read`, named by their index: (words read, T) bool."""
     owner = torch.tensor(case.layout.word_of, dtype=torch.long)
-    return owner[None, :] == torch.arange(len(case.layout.spans))[:, None]
+    return owner[None, :] == torch.tensor(read, dtype=torch.long)[:, None]
 
 
 def _overlays(case: Features, worth: np.ndarray) -> tuple[Overlay, ...]:
@@ -63,9 +64,6 @@ def _overlays(case: Features, worth: np.ndarray) -> tuple[Overlay, ...]:
     return tuple(overlays)
 
 
-def _weights(case: Features, worth: np.ndarray) -> tuple[WordWeight, ...]:
-    """Worth of all words (words,) -> with their places in the note; words behind a cut are left out."""
-    read = set(case.layout.word_of)
-    return tuple(
-        WordWeight(start, end, float(worth[i])) for i, (start, end) in enumerate(case.layout.spans) if i in read
-    )
+def _weights(case: Features, read: list[int], worth: np.ndarray) -> tuple[WordWeight, ...]:
+    """Worth of the words read -> with their places in the note; words behind a cut were not read."""
+    return tuple(WordWeight(*case.layout.spans[word], float(worth[i])) for i, word in enumerate(read))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,9 @@ from medmm.model.encoders import ImageEncoder, TextEncoder, load_image_encoder, 
 from medmm.placement import Placement
 from medmm.tensors import RecordBins, view_index
 
-_FORMAT = "2"
+_log = logging.getLogger(__name__)
+
+_FORMAT = "3"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
 
 
@@ -123,7 +126,7 @@ class FeatureCache:
         return hashlib.sha256(self.digest.encode() + content).hexdigest()
 
     def study(self, key: str) -> EncodedStudy | None:
-        """What was kept under `key`, if anything."""
+        """What was kept under `key`, if anything whole."""
         kept = self._load(key)
         if kept is None:
             return None
@@ -140,7 +143,7 @@ class FeatureCache:
         self._save(key, {"tokens": study.tokens, "place": study.place}, said)
 
     def note(self, key: str) -> EncodedNote | None:
-        """What was kept under `key`, if anything."""
+        """What was kept under `key`, if anything whole."""
         kept = self._load(key)
         if kept is None:
             return None
@@ -158,14 +161,19 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def _load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        from safetensors import safe_open
+        """A file that a full disk or a copy cut short is as good as none: it is encoded and written again."""
+        from safetensors import SafetensorError, safe_open
 
         path = self._path(key)
         if not path.exists():
             return None
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            return tensors, json.loads(file.metadata()["said"])
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+                return tensors, json.loads(file.metadata()["said"])
+        except (OSError, SafetensorError) as problem:
+            _log.warning("a file of the feature cache is damaged (%s) and is made again", type(problem).__name__)
+            return None
 
     def _save(self, key: str, tensors: dict[str, Tensor], said: Mapping[str, Any]) -> None:
         from safetensors.torch import save_file
@@ -175,9 +183,16 @@ class FeatureCache:
 
 
 def digest_of_files(path: Path) -> bytes:
-    """SHA-256 over the files of a study, in the order of their names; reads them, decodes nothing."""
+    """SHA-256 over the files of a study, in the order of their names; reads them, decodes nothing.
+
+    A file that cannot be read counts as that: reading the study will say so.
+    """
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        try:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError:
+            digest.update(b"unreadable")
     return digest.digest()

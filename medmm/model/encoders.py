@@ -26,6 +26,9 @@ _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77d
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _LITE = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
+_HALF = float(torch.finfo(torch.half).max)
+_PROBE = "No fever, 38,5 °C; Fièvre: HAEMOPTYSIS naïve straße (x3/day)."
+"""A line in which capitals, accents and signs show how a tokenizer reads."""
 _WORD = re.compile(r"\w+(?:['’.,/-]\w+)*")
 
 
@@ -78,7 +81,7 @@ class ImageEncoder(nn.Module):
         grid = (features.shape[1], features.shape[2])
         cells = np.flatnonzero(placement.covered(grid))
         tokens = features.flatten(1).T[torch.from_numpy(cells)]
-        return Patches(tokens.half().clone(), cells, grid, placement)
+        return Patches(_to_half(tokens), cells, grid, placement)
 
     def save(self, path: Path) -> None:
         """Write the weights of the whole network, so that a model folder needs no other file."""
@@ -116,14 +119,25 @@ class TextEncoder(nn.Module):
         layers = self.network(
             input_ids=inputs, attention_mask=torch.ones_like(inputs), output_hidden_states=True
         ).hidden_states
-        hidden = torch.cat([layers[len(layers) // 2][0], layers[-1][0]], dim=-1)
+        hidden = torch.cat([layers[len(layers) // 2][0], layers[-1][0]], dim=-1).float().cpu()
         spans = tuple(match.span() for match in _WORD.finditer(note.text))
-        return Words(hidden.float().cpu().half().clone(), _words_of(offsets, spans), spans, cut)
+        return Words(_to_half(hidden), _words_of(offsets, spans), spans, cut)
 
     def save(self, folder: Path) -> None:
         """Write the network (safetensors) and its tokenizer, so that a model folder needs no other file."""
         self.network.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
+
+
+def _to_half(features: Tensor) -> Tensor:
+    """float32 -> float16, what is too large for it at its bound.
+
+    Raises:
+        ModelError: if a feature is not a number, which only damaged weights bring about.
+    """
+    if features.isnan().any():
+        raise ModelError("an encoder gives features that are not numbers", "Check its weights")
+    return features.clamp(-_HALF, _HALF).half().clone()
 
 
 def _words_of(offsets: list[tuple[int, int]], spans: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
@@ -182,9 +196,9 @@ class _Features(nn.Module):
 def _torchvision_image(config: EncoderConfig, name: str, saved: Path | None) -> ImageEncoder:
     from torchvision import models
 
-    if name not in models.list_models():
+    if name not in models.list_models(module=models):
         raise ModelError(
-            f"torchvision has no network called '{name}'", "Look it up in torchvision.models.list_models()"
+            f"torchvision has no classification network called '{name}'", "Look it up in torchvision.models"
         )
     path = saved or Path(config.image_weights)
     if not config.image_weights and saved is None:
@@ -196,7 +210,7 @@ def _torchvision_image(config: EncoderConfig, name: str, saved: Path | None) -> 
         state = _state(path)
         try:
             whole.load_state_dict(state)
-        except RuntimeError:
+        except (RuntimeError, TypeError, AttributeError):
             raise ModelError(
                 f"{path.name} does not fit torchvision:{name}", "Give the weights of that network"
             ) from None
@@ -206,6 +220,11 @@ def _torchvision_image(config: EncoderConfig, name: str, saved: Path | None) -> 
         except (ValueError, KeyError):
             raise ModelError(
                 f"'{config.image_weights}' is neither a file nor a weights name of {name}", "Check image_weights"
+            ) from None
+        except OSError as problem:
+            raise ModelError(
+                f"'{config.image_weights}' of {name} cannot be downloaded ({type(problem).__name__})",
+                "Set image_weights to a file",
             ) from None
     body = _body(whole, name)
     with torch.inference_mode():
@@ -218,7 +237,7 @@ def _body(whole: nn.Module, name: str) -> nn.Module:
     if isinstance(getattr(whole, "layer4", None), nn.Module):
         return nn.Sequential(*[part for key, part in whole.named_children() if key not in ("avgpool", "fc")])
     features = getattr(whole, "features", None)
-    if isinstance(features, nn.Module):
+    if isinstance(features, nn.Module) and not name.startswith("swin"):  # whose map has its channels last
         return nn.Sequential(features, nn.ReLU()) if name.startswith("densenet") else features
     raise ModelError(
         f"torchvision:{name} has no feature map to read", "Use a ResNet, DenseNet, EfficientNet or ConvNeXt"
@@ -231,8 +250,9 @@ def load_text_encoder(config: EncoderConfig, saved: Path | None = None) -> TextE
     Weights are safetensors only and no code is taken from a hub or a folder.
 
     Raises:
-        ModelError: if it is not there, is not a BERT-like encoder, or has no safetensors weights.
+        ModelError: if it is not there, is not a BERT-like encoder, or has no safetensors weights of its own.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
@@ -248,15 +268,52 @@ def load_text_encoder(config: EncoderConfig, saved: Path | None = None) -> TextE
     try:
         here = Path(source).is_dir()
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=here)
-        network = AutoModel.from_pretrained(
-            source, trust_remote_code=False, use_safetensors=True, local_files_only=here
+        network, info = AutoModel.from_pretrained(
+            source,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=here,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, TypeError) as problem:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as problem:
         raise ModelError(
             f"no text encoder could be loaded from '{config.text}' ({type(problem).__name__})",
             "Give embedded:minilm, a folder with config.json, tokenizer and model.safetensors, or a hub id",
         ) from None
-    return TextEncoder(network, tokenizer, config.max_words, _MINILM_SHA256 if embedded else state_digest(network))
+    if hasattr(network, "pooler"):
+        network.pooler = None  # nothing reads it, and where a checkpoint has none it would be random
+    _check_text(config.text, network, tokenizer, [key for key in info["missing_keys"] if "pooler" not in key])
+    weights = _MINILM_SHA256 if embedded else state_digest(network)
+    return TextEncoder(network, tokenizer, config.max_words, _digest_of_reading(weights, network, tokenizer))
+
+
+def _check_text(name: str, network: Any, tokenizer: Any, missing: list[str]) -> None:
+    """Refuse what would load and answer, but not from its own weights and words, or not as a BERT does."""
+    problem = ""
+    settings = network.config
+    if settings.is_encoder_decoder or not hasattr(settings, "max_position_embeddings"):
+        problem = "is not a BERT-like encoder"
+    elif missing:
+        problem = f"lacks weights ({len(missing)}, first {min(missing)})"
+    elif len(tokenizer) <= len(set(tokenizer.all_special_ids)) or not tokenizer.is_fast:
+        problem = "has no vocabulary"
+    elif max(tokenizer.get_vocab().values()) >= settings.vocab_size:
+        problem = "has a vocabulary that is larger than its network's"
+    else:
+        ids = tokenizer(_PROBE)["input_ids"]
+        if (ids[0], ids[-1]) != (tokenizer.cls_token_id, tokenizer.sep_token_id):
+            problem = "does not begin a note with [CLS] and end it with [SEP]"
+    if problem:
+        raise ModelError(f"the text encoder '{name}' {problem}", "Give the whole folder of a BERT-like encoder")
+
+
+def _digest_of_reading(weights: str, network: Any, tokenizer: Any) -> str:
+    """SHA-256 of all that decides what a note is encoded to: weights, how they are used, and how words are cut."""
+    settings = [getattr(network.config, name, None) for name in ("model_type", "num_attention_heads", "hidden_act")]
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    parts = (weights, settings, vocabulary, tokenizer(_PROBE)["input_ids"])
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _check(path: Path, expected: str) -> str:
@@ -272,9 +329,13 @@ def _check(path: Path, expected: str) -> str:
 def _state(path: Path) -> dict[str, Tensor]:
     """A state dict from safetensors, or from a .pth in which only tensors are accepted."""
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as problem:
+            raise ModelError(f"{path.name} is damaged ({type(problem).__name__})", "Copy it again") from None
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch raises several kinds; none of them may run code

@@ -22,14 +22,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medmm.case import Case
-from medmm.config import CohortConfig, Dials, RunConfig
+from medmm.config import CohortConfig, Dials, NumberColumn, RunConfig
 from medmm.errors import ModelError
 from medmm.files import write_whole
 from medmm.model.batch import Features, collate
 from medmm.model.encode import Encoders
 from medmm.model.fusion import Network
 from medmm.model.heads import Widths
-from medmm.tensors import RecordBins
+from medmm.tensors import BINS, RecordBins
 
 
 class Card(Dials):
@@ -74,7 +74,7 @@ class Model:
         try:
             card = Card.model_validate_json((folder / "model.json").read_text(encoding="utf-8"))
             weights = load_file(folder / "network.safetensors")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise ModelError(f"{folder} is not a model folder", "Give the folder that 'medmm train' wrote") from None
         except (ValidationError, UnicodeDecodeError) as problem:
             reason = type(problem).__name__
@@ -85,6 +85,7 @@ class Model:
             raise ModelError(
                 f"{folder} holds damaged weights ({type(problem).__name__})", "Copy the folder again"
             ) from None
+        _check_names(folder, card)
         encoders = Encoders(card.run.encoders, folder)
         if encoders.digest != card.encoders:
             raise ModelError(
@@ -133,6 +134,17 @@ class Model:
         """Calibrated log-odds of each label: (B, L) float64."""
         answer: Tensor = self.network(collate(cases))
         return answer
+
+
+def _check_names(folder: Path, card: Card) -> None:
+    """Every label has its threshold, every number of the record its edges."""
+    labels = card.cohort.labels.names if card.cohort.labels else ()
+    numbers = {name for name, column in card.cohort.record.items() if isinstance(column, NumberColumn)}
+    whole = all(len(edges) == BINS + 1 for edges in card.record_edges.values())
+    if set(card.thresholds) != set(labels) or set(card.record_edges) != numbers or not whole:
+        raise ModelError(
+            f"{folder}/model.json does not fit together: thresholds or record edges", "Copy the folder again"
+        )
 
 
 def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> Network:

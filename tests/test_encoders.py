@@ -1,0 +1,454 @@
+"""Frozen encoders by the real path: from pip, from a folder, from a file; what is not as it should be is refused."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertModel
+
+from medmm.case import Image, Note
+from medmm.config import EncoderConfig
+from medmm.errors import ModelError
+from medmm.model import encoders
+from medmm.model.encoders import ImageEncoder, TextEncoder, load_image_encoder, load_text_encoder
+from tests.models import write_bert, write_torchvision
+
+NOTE = "No fever, haemoptysis since 3 days."
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bert(tmp_path_factory.mktemp("bert") / "bert")
+
+
+@pytest.fixture(scope="module")
+def minilm() -> TextEncoder:
+    return load_text_encoder(EncoderConfig())
+
+
+@pytest.fixture(scope="module")
+def lite0() -> ImageEncoder:
+    return load_image_encoder(EncoderConfig(image_size=96))
+
+
+@pytest.fixture
+def copy(bert: Path, tmp_path: Path) -> Path:
+    """The BERT's folder, to be spoilt."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for file in bert.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def text(folder: Path, **dials: Any) -> TextEncoder:
+    return load_text_encoder(EncoderConfig(text=str(folder), **dials))
+
+
+def film(rows: int = 80, columns: int = 60, seed: int = 0) -> Image:
+    return Image(np.random.default_rng(seed).random((rows, columns), dtype=np.float32), "0" * 64)
+
+
+def refusal(config: EncoderConfig) -> ModelError:
+    load = load_image_encoder if config.image != EncoderConfig().image else load_text_encoder
+    with pytest.raises(ModelError) as caught:
+        load(config)
+    assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+    return caught.value
+
+
+def torchvision(weights: Path | str, name: str = "resnet18") -> EncoderConfig:
+    return EncoderConfig(image=f"torchvision:{name}", image_weights=str(weights), image_size=64)
+
+
+def change_settings(folder: Path, name: str = "config.json", **settings: Any) -> None:
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content | settings))
+
+
+class Canary:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+# --- from pip ---
+
+
+def test_the_embedded_text_encoder_reads_a_note(minilm: TextEncoder) -> None:
+    words = minilm.encode(Note("No fever."))
+
+    assert words.tokens.shape == (5, 2 * 384)
+    assert words.tokens.dtype == torch.half
+    assert words.spans == ((0, 2), (3, 8))
+    assert words.word_of == (-1, 0, 1, -1, -1)
+
+
+def test_the_embedded_image_encoder_sees_a_film(lite0: ImageEncoder) -> None:
+    patches = lite0.encode(film())
+
+    assert patches.grid == (3, 3)
+    assert patches.tokens.shape == (len(patches.cells), 1280)
+    assert patches.tokens.dtype == torch.half
+    assert patches.tokens.isfinite().all()
+
+
+def test_only_patches_on_the_film_are_given(lite0: ImageEncoder) -> None:
+    patches = lite0.encode(film(90, 25))
+
+    assert patches.cells.tolist() == [1, 4, 7]
+    assert len(patches.tokens) == 3
+
+
+@pytest.mark.parametrize("name", ["_LITE0_SHA256", "_MINILM_SHA256"])
+def test_embedded_weights_that_are_not_the_expected_ones_are_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, name, "0" * 64)
+    load = load_image_encoder if name == "_LITE0_SHA256" else load_text_encoder
+
+    with pytest.raises(ModelError, match="is not the file that medmm was built with"):
+        load(EncoderConfig())
+
+
+def test_encoders_are_frozen(minilm: TextEncoder, lite0: ImageEncoder) -> None:
+    for encoder in (minilm, lite0):
+        assert not any(parameter.requires_grad for parameter in encoder.parameters())
+        assert not any(module.training for module in encoder.network.modules())
+
+
+def test_what_is_encoded_does_not_depend_on_what_came_before(minilm: TextEncoder, lite0: ImageEncoder) -> None:
+    words, patches = minilm.encode(Note(NOTE)), lite0.encode(film())
+
+    minilm.encode(Note("Something else altogether. " * 30))
+    lite0.encode(film(seed=1))
+
+    assert torch.equal(minilm.encode(Note(NOTE)).tokens, words.tokens)
+    assert torch.equal(lite0.encode(film()).tokens, patches.tokens)
+
+
+# --- a BERT in a folder ---
+
+
+def test_a_bert_on_disk_gives_two_layers_of_every_word_piece(bert: Path) -> None:
+    words = text(bert).encode(Note(NOTE))
+
+    assert words.tokens.shape == (13, 2 * 32)  # [CLS] no fever , ha ##emo ##pty ##sis since 3 days . [SEP]
+    assert not words.cut
+
+
+def test_the_last_half_is_what_the_network_itself_gives(bert: Path) -> None:
+    encoder = text(bert)
+    ids = torch.tensor([encoder.tokenizer(NOTE)["input_ids"]])
+
+    with torch.inference_mode():
+        expected = BertModel.from_pretrained(bert)(input_ids=ids).last_hidden_state[0]
+
+    torch.testing.assert_close(encoder.encode(Note(NOTE)).tokens[:, 32:].float(), expected, rtol=0, atol=2e-3)
+
+
+def test_word_pieces_belong_to_whole_words(bert: Path) -> None:
+    words = text(bert).encode(Note(NOTE))
+
+    assert [NOTE[start:end] for start, end in words.spans] == ["No", "fever", "haemoptysis", "since", "3", "days"]
+    assert words.word_of == (-1, 0, 1, -1, 2, 2, 2, 2, 3, 4, 5, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [
+        ("no fever", ["no", "fever"]),
+        ("CRP 3,5 and 38.2", ["CRP", "3,5", "and", "38.2"]),
+        ("X-ray: don't/can't", ["X-ray", "don't/can't"]),
+        ("(fièvre)  ÖDEM\n\nnaïve", ["fièvre", "ÖDEM", "naïve"]),
+        ("...", []),
+    ],
+)
+def test_spans_are_whole_words_of_the_note_as_written(minilm: TextEncoder, note: str, expected: list[str]) -> None:
+    words = minilm.encode(Note(note))
+
+    assert [note[start:end] for start, end in words.spans] == expected
+    assert set(words.word_of) - {-1} == set(range(len(expected)))  # every word has word pieces
+
+
+def test_a_long_note_is_cut_and_keeps_its_end_mark(bert: Path) -> None:
+    encoder = text(bert, max_words=16)
+    long = Note("cough since 3 days, " * 20)
+
+    words = encoder.encode(long)
+
+    ids = encoder.tokenizer(long.text)["input_ids"]
+    ids = [*ids[:15], ids[-1]]
+    with torch.inference_mode():
+        expected = encoder.network(input_ids=torch.tensor([ids])).last_hidden_state[0]
+    assert words.cut
+    assert len(words.tokens) == len(words.word_of) == 16
+    assert ids[-1] == encoder.tokenizer.sep_token_id
+    torch.testing.assert_close(words.tokens[:, 32:].float(), expected, rtol=0, atol=2e-3)
+    assert words.word_of[-1] == -1
+
+
+def test_a_note_of_exactly_the_longest_length_is_not_cut(bert: Path) -> None:
+    words = text(bert, max_words=16).encode(Note("cough " * 14))
+
+    assert len(words.tokens) == 16
+    assert not words.cut
+
+
+def test_a_note_is_never_longer_than_the_network_can_read(bert: Path) -> None:
+    words = text(bert, max_words=512).encode(Note("cough " * 300))
+
+    assert len(words.tokens) == 64
+    assert words.cut
+
+
+def test_an_older_folder_with_a_vocabulary_file_reads_the_same(bert: Path, copy: Path) -> None:
+    pieces = sorted((number, piece) for piece, number in text(bert).tokenizer.get_vocab().items())
+    for file in copy.glob("tokenizer*"):
+        file.unlink()
+    (copy / "vocab.txt").write_text("\n".join(piece for _, piece in pieces) + "\n")
+
+    assert torch.equal(text(copy).encode(Note(NOTE)).tokens, text(bert).encode(Note(NOTE)).tokens)
+
+
+def test_a_bert_in_half_precision_is_read_in_float32(bert: Path, copy: Path) -> None:
+    BertModel.from_pretrained(bert, dtype=torch.bfloat16).save_pretrained(copy)
+
+    encoder = text(copy)
+
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    assert encoder.encode(Note(NOTE)).tokens.isfinite().all()
+
+
+def test_a_bert_without_a_pooler_is_the_same_every_time(bert: Path, copy: Path) -> None:
+    BertModel.from_pretrained(bert, add_pooling_layer=False).save_pretrained(copy)
+
+    assert text(copy).digest == text(copy).digest == text(bert).digest
+
+
+def test_weights_and_vocabulary_are_part_of_the_digest(bert: Path, copy: Path, tmp_path: Path) -> None:
+    other = write_bert(tmp_path / "other", seed=1)
+    tokenizer = (copy / "tokenizer.json").read_text()
+    (copy / "tokenizer.json").write_text(tokenizer.replace('"fever"', '"fewer"'))
+
+    assert len({text(bert).digest, text(other).digest, text(copy).digest}) == 3
+
+
+def test_capitals_are_part_of_the_digest(bert: Path, copy: Path) -> None:
+    change_settings(copy, "tokenizer_config.json", do_lower_case=False)
+
+    assert text(copy).digest != text(bert).digest
+
+
+def test_a_text_encoder_that_was_saved_is_the_same(bert: Path, tmp_path: Path) -> None:
+    first = text(bert)
+    first.save(tmp_path / "saved")
+
+    second = load_text_encoder(EncoderConfig(text="/nowhere"), tmp_path / "saved")
+
+    assert second.digest == first.digest
+    assert torch.equal(second.encode(Note(NOTE)).tokens, first.encode(Note(NOTE)).tokens)
+
+
+@pytest.mark.parametrize("lacking", ["model.safetensors", "config.json", "tokenizer*", "*"])
+def test_a_folder_that_lacks_a_part_is_refused(copy: Path, lacking: str) -> None:
+    for file in copy.glob(lacking):
+        file.unlink()
+
+    assert "text encoder" in refusal(EncoderConfig(text=str(copy))).problem
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_folder_with_a_truncated_file_is_refused(copy: Path, name: str) -> None:
+    (copy / name).write_bytes((copy / name).read_bytes()[:200])
+
+    refusal(EncoderConfig(text=str(copy)))
+
+
+def test_weights_in_a_pickle_alone_are_refused_unopened(copy: Path, tmp_path: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps(Canary(tmp_path / "ran")))
+
+    refusal(EncoderConfig(text=str(copy)))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_are_missing_are_not_made_up(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+
+    assert "lacks weights (1, first encoder.layer.1" in refusal(EncoderConfig(text=str(copy))).problem
+
+
+def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+    change_settings(copy, hidden_size=16)
+
+    refusal(EncoderConfig(text=str(copy)))
+
+
+def test_a_vocabulary_larger_than_its_network_is_refused(bert: Path, copy: Path) -> None:
+    change_settings(copy, vocab_size=8)
+    weights = load_file(bert / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][:8].clone()
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+
+    assert "larger than its network's" in refusal(EncoderConfig(text=str(copy))).problem
+
+
+def test_a_network_that_is_not_like_bert_is_refused(copy: Path) -> None:
+    from transformers import T5Config, T5Model
+
+    T5Model(T5Config(vocab_size=19, d_model=16, num_layers=1, num_heads=2, d_ff=16, d_kv=8)).save_pretrained(copy)
+
+    assert "not a BERT-like encoder" in refusal(EncoderConfig(text=str(copy))).problem
+
+
+@pytest.mark.parametrize("model_type", ["bert", "homegrown"])
+def test_code_in_a_folder_is_never_run(copy: Path, tmp_path: Path, model_type: str) -> None:
+    ran = tmp_path / "ran"
+    code = f"from pathlib import Path\nPath({str(ran)!r}).touch()\nclass Own:\n    pass\n"
+    (copy / "own.py").write_text(code)
+    change_settings(copy, model_type=model_type, auto_map={"AutoModel": "own.Own", "AutoConfig": "own.Own"})
+    change_settings(copy, "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]})
+
+    try:
+        text(copy)
+    except ModelError:
+        assert model_type == "homegrown"
+
+    assert not ran.exists()
+
+
+# --- torchvision ---
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "suffix"),
+    [
+        ("resnet18", 512, ".safetensors"),
+        ("resnet18", 512, ".pth"),
+        ("resnet50", 2048, ".safetensors"),
+        ("densenet121", 1024, ".pth"),
+    ],
+)
+def test_a_torchvision_network_is_loaded_from_a_file(tmp_path: Path, name: str, width: int, suffix: str) -> None:
+    weights = write_torchvision(tmp_path / f"weights{suffix}", name)
+
+    encoder = load_image_encoder(torchvision(weights, name))
+
+    patches = encoder.encode(film())
+    assert (encoder.width, patches.grid) == (width, (2, 2))
+    assert patches.tokens.shape == (4, width)
+    assert patches.tokens.isfinite().all()
+    assert patches.tokens.std() > 0
+
+
+def test_the_weights_in_the_file_are_those_that_are_used(tmp_path: Path) -> None:
+    one = load_image_encoder(torchvision(write_torchvision(tmp_path / "one.pth", seed=1)))
+    same = load_image_encoder(torchvision(write_torchvision(tmp_path / "same.safetensors", seed=1)))
+    other = load_image_encoder(torchvision(write_torchvision(tmp_path / "other.pth", seed=2)))
+
+    assert one.digest == same.digest != other.digest
+    assert torch.equal(one.encode(film()).tokens, same.encode(film()).tokens)
+    assert not torch.equal(one.encode(film()).tokens, other.encode(film()).tokens)
+
+
+def test_code_in_a_pth_file_is_never_run(tmp_path: Path) -> None:
+    ran, weights = tmp_path / "ran", tmp_path / "weights.pth"
+    torch.save({"conv1.weight": Canary(ran)}, weights)
+
+    assert "is not a plain state dict" in refusal(torchvision(weights)).problem
+    weights.write_bytes(pickle.dumps(Canary(ran), protocol=2))
+    assert "is not a plain state dict" in refusal(torchvision(weights)).problem
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_truncated_weights_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    weights = write_torchvision(tmp_path / f"weights{suffix}")
+    weights.write_bytes(weights.read_bytes()[:5000])
+
+    refusal(torchvision(weights))
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    weights = write_torchvision(tmp_path / "weights.pth", "resnet18")
+
+    assert refusal(torchvision(weights, "densenet121")).problem == "weights.pth does not fit torchvision:densenet121"
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"state_dict": {}}], ids=["tensor", "list", "wrapped"])
+def test_a_file_that_holds_no_state_dict_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+
+    assert "does not fit" in refusal(torchvision(tmp_path / "weights.pth")).problem
+
+
+def test_weights_with_numbers_that_are_none_are_refused_when_used(tmp_path: Path) -> None:
+    weights = load_file(write_torchvision(tmp_path / "weights.safetensors"))
+    weights["conv1.weight"][0] = torch.nan
+    save_file(weights, tmp_path / "weights.safetensors")
+    encoder = load_image_encoder(torchvision(tmp_path / "weights.safetensors"))
+
+    with pytest.raises(ModelError, match="not numbers"):
+        encoder.encode(film())
+
+
+def test_features_too_large_for_half_a_float_are_bounded(tmp_path: Path) -> None:
+    weights = load_file(write_torchvision(tmp_path / "weights.safetensors"))
+    for name in ("layer4.1.bn2.weight", "layer4.1.bn2.bias"):
+        weights[name].fill_(1e6)
+    save_file(weights, tmp_path / "weights.safetensors")
+
+    tokens = load_image_encoder(torchvision(tmp_path / "weights.safetensors")).encode(film()).tokens
+
+    assert tokens.isfinite().all()
+    assert tokens.max() == 65504
+
+
+def test_a_download_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+
+    assert "cannot be downloaded" in refusal(torchvision("IMAGENET1K_V1")).problem
+
+
+@pytest.mark.parametrize(
+    ("image", "weights", "said"),
+    [
+        ("embedded:efficientnet", "", "no image encoder is called 'embedded:efficientnet'"),
+        ("resnet50", "", "no image encoder is called 'resnet50'"),
+        ("torchvision:resnet5", "x.pth", "torchvision has no classification network called 'resnet5'"),
+        ("torchvision:fcn_resnet50", "x.pth", "torchvision has no classification network called 'fcn_resnet50'"),
+        ("torchvision:resnet18", "", "torchvision:resnet18 needs weights"),
+        ("torchvision:resnet18", "nowhere.pth", "'nowhere.pth' is neither a file nor a weights name of resnet18"),
+    ],
+)
+def test_an_image_encoder_that_does_not_exist_is_refused(image: str, weights: str, said: str) -> None:
+    assert refusal(EncoderConfig(image=image, image_weights=weights)).problem == said
+
+
+@pytest.mark.parametrize("name", ["swin_t", "shufflenet_v2_x0_5"])
+def test_a_network_without_a_map_of_features_is_refused(tmp_path: Path, name: str) -> None:
+    weights = write_torchvision(tmp_path / "weights.pth", name)
+
+    assert "has no feature map to read" in refusal(torchvision(weights, name)).problem
+
+
+def test_a_text_encoder_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    assert "no text encoder could be loaded from 'no/such-bert'" in refusal(EncoderConfig(text="no/such-bert")).problem
