@@ -36,11 +36,15 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes that decode 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what medmm raises on purpose into one line on standard error and exit code 3."""
+    """Turn what medmm raises on purpose, and what the disk says, into one line on standard error and exit code 3."""
     try:
         yield
     except MedmmError as problem:
         typer.echo(f"medmm: {problem}", err=True)
+        raise typer.Exit(FATAL) from None
+    except OSError as problem:
+        where, what = problem.filename or "a file", problem.strerror or type(problem).__name__
+        typer.echo(f"medmm: {where}: {what}. Check the path, its permissions and the room on its disk.", err=True)
         raise typer.Exit(FATAL) from None
     except KeyboardInterrupt:
         typer.echo("medmm: stopped; the same command goes on from here", err=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medmm.judge.metrics import Score
     from medmm.learn.fit import Epoch
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # names are printed as they are
 _progress = Console(stderr=True)
 _SHOWN = 10
 
@@ -74,7 +74,7 @@ def refusals(refused: Sequence[Refusal | DataError], where: str) -> None:
         return
     console.print(f"{len(refused)} cases could not be used:")
     for one in refused[:_SHOWN]:
-        console.print(f"  case {one.case_id}: {one.code}: {one.problem}. {one.remedy}.", markup=False)
+        console.print(f"  case {one.case_id}: {one.code}: {one.problem}. {one.remedy}.")
     if len(refused) > _SHOWN:
         console.print(f"  and {len(refused) - _SHOWN} more in {where}")
 
@@ -82,4 +82,4 @@ def refusals(refused: Sequence[Refusal | DataError], where: str) -> None:
 def remarks(lines: Sequence[str]) -> None:
     """Print what was guessed or left out."""
     for line in lines:
-        console.print(f"Note: {line}", markup=False)
+        console.print(f"Note: {line}")

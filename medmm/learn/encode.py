@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from medmm.case import RecordValue, Study
-from medmm.errors import DataError, Reason
+from medmm.case import Case, RecordValue, Study
+from medmm.errors import DataError
 from medmm.model.batch import Features
 from medmm.model.encode import EncodedNote, EncodedStudy, Encoders, FeatureCache, digest_of_files
 from medmm.read.cohort import CaseRow, Cohort
@@ -99,6 +99,8 @@ def _case(
         raise study
     note = read_note(row.case_id, row.note_file or row.note)
     record = read_record(row.case_id, row.cells, cohort.config.record)
+    if study is None:
+        Case(row.case_id, row.patient_id, note=note, record=record)  # refuses a row with nothing in it
     encoded = None
     if note is not None:
         key = cache.key(note.text.encode())
@@ -106,8 +108,4 @@ def _case(
         if encoded is None:
             encoded = encoders.encode_note(note)
             cache.keep_note(key, encoded)
-    if study is None and encoded is None and record is None:
-        raise DataError(
-            row.case_id, Reason.NOTHING_TO_READ, "has no image, no note and no record value", "Give it one of them"
-        )
     return EncodedCase(row, study, encoded, dict(record.values) if record else {})

@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medmm.config import TrainingConfig
+from medmm.errors import ConfigError
 from medmm.files import write_whole
 from medmm.learn.fit import Epoch, Examples, fit
 
@@ -37,6 +39,9 @@ class Stage:
         """Leave in `network` the weights of the epoch with the lowest held-out loss, on the CPU: what follows is small.
 
         Only parameters that require a gradient are trained, kept and restored.
+
+        Raises:
+            ConfigError: if no epoch had a finite held-out loss.
         """
         best = self.folder / "best.safetensors"
         if (self.folder / "done.json").exists():
@@ -56,6 +61,8 @@ class Stage:
                 weights = _trained(network)
                 write_whole(best, lambda path, kept=weights: save_file(kept, path))  # type: ignore[misc]  # default binds
             self._keep(network, optimizer, history)
+        if not best.exists():
+            raise ConfigError(f"stage '{self.name}' never had a finite held-out loss", "Lower learning_rate")
         _restore(network.cpu(), load_file(best))
         report = json.dumps([asdict(epoch) for epoch in history])
         write_whole(self.folder / "done.json", lambda path: path.write_text(report))
@@ -69,14 +76,16 @@ class Stage:
         write_whole(self.folder / "last.safetensors", lambda path: save_file(state, path, metadata=metadata))
 
     def _resume(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
-        from safetensors import safe_open
-
         last = self.folder / "last.safetensors"
         if not last.exists():
             return []
-        with safe_open(last, framework="pt") as file:
-            history = [Epoch(**epoch) for epoch in json.loads(file.metadata()["history"])]
-        state = load_file(last)
+        try:
+            with safe_open(last, framework="pt") as file:
+                history = [Epoch(**epoch) for epoch in json.loads(file.metadata()["history"])]
+            state = load_file(last)
+        except SafetensorError:  # the machine went down before its disk had it all
+            log.warning("%s begins again: what it left of itself is damaged", self.name)
+            return []
         _restore(network, {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in state.items():

@@ -72,7 +72,8 @@ def train(
         workers: processes that decode studies; one a core if None.
 
     Raises:
-        CohortError: if there is nothing to learn, or too few patients are left for three parts.
+        CohortError: if there is nothing to learn, too few patients are left for three parts, or no patient who
+            trains has a label stated.
         ConfigError: if `out` holds a run with other dials or other cases.
     """
     cohort.require_both_answers()
@@ -87,6 +88,7 @@ def train(
         raise CohortError(f"{len(encoded.cases)} readable cases are too few to split by patient", "Give more patients")
     bins = RecordBins.learn(cohort.config.record, (case.record for case in chosen["train"]))
     sets = {part: _examples(cases, encoders, bins) for part, cases in chosen.items()}
+    _require_stated(cohort.labels, sets["train"])
 
     _claim(out / "run.json", run, sets)
     _write_split(out / "split.csv", encoded.cases, parts)
@@ -105,6 +107,13 @@ def _examples(cases: list[EncodedCase], encoders: Encoders, bins: RecordBins) ->
     targets = torch.tensor([list(case.row.targets.values()) for case in cases], dtype=torch.float32)
     features = tuple(case.features(encoders, bins) for case in cases)
     return Examples(features, tuple(case.row.patient_id for case in cases), targets)
+
+
+def _require_stated(labels: tuple[str, ...], train: Examples) -> None:
+    """A label that no case states has nothing to teach, and no prevalence."""
+    for name, silent in zip(labels, train.targets.isnan().all(dim=0).tolist(), strict=True):
+        if silent:
+            raise CohortError(f"no training case states '{name}'", "State it for more patients, or take the label out")
 
 
 def _card(
@@ -150,6 +159,7 @@ def _compare(
         stack = stacked_ensemble(network.body, test)
         systems[STACK] = stack.softmax(-1) if network.multi_class else stack.sigmoid()
         fusion = run.fusion.model_copy(update={"kind": "concat"})
+        torch.manual_seed(run.training.seed)  # not where the stages before left it: they may have been done earlier
         textbook = build_network(cohort.config, run.model_copy(update={"fusion": fusion}), encoders)
         train_network(textbook, sets["train"], sets["validation"], run.training, work / "textbook", listener.epoch)
         systems[TEXTBOOK] = infer(textbook, test).sigmoid()

@@ -1,0 +1,225 @@
+"""What a modality's head promises: it is a logistic regression, and what it says held-out it has not been told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from medmm.learn import probe
+from medmm.learn.probe import FittedProbe, fit_probe
+
+STRENGTH = 1.5
+FOLDS = 3
+
+
+@pytest.fixture
+def one_strength(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No choice of the ridge, so that one fold's answers cannot move the model of another through it."""
+    monkeypatch.setattr(probe, "_STRENGTHS", (STRENGTH,))
+
+
+def draw(cases: int, width: int, labels: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (N, F) that say something of the answers (N, L), and the fold of each case."""
+    rng = np.random.default_rng(seed)
+    answers = rng.integers(2, size=(cases, labels)).astype(np.float32)
+    features = rng.normal(size=(cases, width)) * 3 + 1
+    features[:, :labels] += 2 * answers
+    return features.astype(np.float32), answers, np.arange(cases) % FOLDS
+
+
+def draw_classes(cases: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same with one of three classes for each case."""
+    features, _, fold_of = draw(cases, width, 3, seed)
+    answers = np.eye(3, dtype=np.float32)[np.random.default_rng(seed).integers(3, size=cases)]
+    features[:, :3] += 4 * answers
+    return features, answers, fold_of
+
+
+def standard(features: np.ndarray, fitted: FittedProbe) -> np.ndarray:
+    return np.asarray((features - fitted.centre) / fitted.spread, dtype=np.float64)
+
+
+def regression(features: np.ndarray, answers: np.ndarray, strength: float = STRENGTH) -> LogisticRegression:
+    """scikit-learn's own, to the last digit."""
+    model = LogisticRegression(C=strength / features.shape[1], tol=1e-10, max_iter=10_000)
+    return model.fit(features, answers)
+
+
+def loss(logits: np.ndarray, answers: np.ndarray) -> float:
+    """Log loss over the stated answers."""
+    stated = np.isfinite(answers)
+    return float(np.logaddexp(0, np.where(answers == 1, -logits, logits))[stated].sum())
+
+
+@pytest.mark.usefixtures("one_strength")
+@pytest.mark.parametrize(("cases", "width"), [(90, 6), (40, 120)], ids=["more cases", "more features"])
+def test_held_out_answers_are_those_of_scikit_learn_trained_on_the_other_folds(cases: int, width: int) -> None:
+    features, answers, fold_of = draw(cases, width)
+
+    fitted = fit_probe(features, answers, fold_of, multi_class=False)
+
+    x = standard(features, fitted)
+    for fold in range(FOLDS):
+        inside, outside = fold_of != fold, fold_of == fold
+        for label in range(2):
+            expected = regression(x[inside], answers[inside, label]).decision_function(x[outside])
+            np.testing.assert_allclose(fitted.held_out[outside, label], expected, atol=5e-3)
+
+
+@pytest.mark.usefixtures("one_strength")
+def test_classes_are_those_of_scikit_learn_trained_on_the_other_folds() -> None:
+    features, answers, fold_of = draw_classes(90, 120)
+
+    fitted = fit_probe(features, answers, fold_of, multi_class=True)
+
+    x = standard(features, fitted)
+    inside, outside = fold_of != 0, fold_of == 0
+    expected = regression(x[inside], answers[inside].argmax(axis=1)).decision_function(x[outside])
+    np.testing.assert_allclose(fitted.held_out[outside], expected, atol=5e-3)
+
+
+@pytest.mark.usefixtures("one_strength")
+def test_the_answers_of_a_fold_do_not_move_what_is_said_of_that_fold() -> None:
+    features, answers, fold_of = draw(60, 20)
+    leaked = answers.copy()
+    leaked[fold_of == 0] = 1 - leaked[fold_of == 0]
+
+    before = fit_probe(features, answers, fold_of, multi_class=False).held_out
+    after = fit_probe(features, leaked, fold_of, multi_class=False).held_out
+
+    np.testing.assert_array_equal(after[fold_of == 0], before[fold_of == 0])
+    assert np.abs(after[fold_of != 0] - before[fold_of != 0]).min() > 0
+
+
+def test_what_only_a_case_itself_could_tell_is_learnt_by_the_head_and_not_heard_held_out() -> None:
+    rng = np.random.default_rng(0)
+    features = np.eye(60, dtype=np.float32)  # a feature for each case, and nothing that another one shares
+    answers = rng.integers(2, size=(60, 1)).astype(np.float32)
+
+    fitted = fit_probe(features, answers, np.arange(60) % FOLDS, multi_class=False)
+
+    told = standard(features, fitted) @ fitted.weight.T + fitted.bias
+    assert ((told > told.mean()) == (answers == 1)).all()
+    assert loss(fitted.held_out, answers) > 0.98 * 60 * np.log(2)
+
+
+@pytest.mark.usefixtures("one_strength")
+def test_an_answer_that_is_not_stated_does_not_teach() -> None:
+    features, answers, fold_of = draw(90, 6)
+    silent = np.random.default_rng(1).random(90) < 0.3
+    answers[silent, 0] = np.nan
+
+    fitted = fit_probe(features, answers, fold_of, multi_class=False)
+
+    x, outside = standard(features, fitted), fold_of == 0
+    expected = regression(x[~outside & ~silent], answers[~outside & ~silent, 0]).decision_function(x[outside])
+    np.testing.assert_allclose(fitted.held_out[outside, 0], expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_strength_is_the_one_with_the_lowest_held_out_loss_over_stated_answers(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    features, answers, fold_of = draw(60, 30, seed=seed)
+    answers[np.random.default_rng(seed).random(answers.shape) < 0.5] = np.nan
+    strengths = probe._STRENGTHS
+
+    chosen = fit_probe(features, answers, fold_of, multi_class=False)
+    alone = []
+    for strength in strengths:
+        monkeypatch.setattr(probe, "_STRENGTHS", (strength,))
+        alone.append(fit_probe(features, answers, fold_of, multi_class=False))
+
+    best = min(alone, key=lambda fitted: loss(fitted.held_out, answers))
+    np.testing.assert_array_equal(chosen.weight, best.weight)
+
+
+@pytest.mark.usefixtures("one_strength")
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_the_head_is_the_mean_of_the_models_of_its_folds(multi_class: bool) -> None:
+    features, answers, fold_of = draw_classes(60, 100)
+
+    whole = fit_probe(features, answers, fold_of, multi_class=multi_class)
+    x = standard(features, whole)
+    models = []
+    for fold in range(FOLDS):
+        inside = fold_of != fold
+        answer = answers[inside].argmax(axis=1) if multi_class else answers[inside, 0]
+        models.append(np.atleast_2d(regression(x[inside], answer).decision_function(x).T)[0])
+
+    said = x @ whole.weight.T + whole.bias
+    np.testing.assert_allclose(said[:, 0], np.mean(models, axis=0), atol=5e-3)
+
+
+def test_a_rotation_of_the_features_does_not_change_what_is_said() -> None:
+    features, answers, fold_of = draw(40, 90)
+    x = standard(features, fit_probe(features, answers, fold_of, multi_class=False))
+    turned, turn = probe._turn(x)
+
+    assert turned.shape == (40, 40)
+    np.testing.assert_allclose(turned @ turn, x, atol=1e-9)
+    direct = probe._fit(x, answers, STRENGTH / 90, multi_class=False)
+    small = probe._fit(turned, answers, STRENGTH / 90, multi_class=False)
+    np.testing.assert_allclose(turned @ small[0].T + small[1], x @ direct[0].T + direct[1], atol=5e-3)
+
+
+def test_a_label_with_one_answer_in_the_other_folds_gets_its_share_and_no_features() -> None:
+    features, answers, fold_of = draw(60, 6)
+    answers[:, 1] = fold_of == 0  # present in fold 0 only: its model never sees it
+
+    held_out = fit_probe(features, answers, fold_of, multi_class=False).held_out
+
+    np.testing.assert_allclose(held_out[fold_of == 0, 1], np.log(0.5 / 40.5))
+    assert np.isfinite(held_out).all()
+
+
+def test_a_label_that_nobody_states_is_even_odds() -> None:
+    features, answers, fold_of = draw(30, 6)
+    answers[:, 1] = np.nan
+
+    fitted = fit_probe(features, answers, fold_of, multi_class=False)
+
+    np.testing.assert_array_equal(fitted.held_out[:, 1], 0)
+    assert (fitted.weight[1] == 0).all()
+
+
+@pytest.mark.parametrize("only", [(0, 2), (1,)])
+def test_a_class_that_the_other_folds_lack_is_unlikely_and_not_impossible(only: tuple[int, ...]) -> None:
+    features, answers, fold_of = draw_classes(90, 6)
+    answers = np.where((fold_of == 0)[:, None], answers, np.eye(3, dtype=np.float32)[np.resize(only, 90)])
+
+    held_out = fit_probe(features, answers, fold_of, multi_class=True).held_out[fold_of == 0]
+
+    chance = np.exp(held_out) / np.exp(held_out).sum(axis=1, keepdims=True)
+    absent = [c for c in range(3) if c not in only]
+    assert np.isfinite(held_out).all()
+    assert (chance[:, absent] > 0).all()
+    assert (chance[:, absent].sum(axis=1) < 0.1).all()
+
+
+def test_two_classes_mean_the_same_as_one_label() -> None:
+    features, answers, fold_of = draw(60, 6, labels=1)
+    classes = np.concatenate([1 - answers, answers], axis=1)
+
+    as_label = fit_probe(features, answers, fold_of, multi_class=False).held_out
+    as_classes = fit_probe(features, classes, fold_of, multi_class=True).held_out
+
+    np.testing.assert_allclose(as_classes[:, 1] - as_classes[:, 0], as_label[:, 0], atol=1e-6)
+
+
+def test_a_side_that_one_fold_alone_has_is_answered_without_learning() -> None:
+    features, answers, _ = draw(8, 6)
+
+    fitted = fit_probe(features, answers, np.zeros(8, dtype=int), multi_class=False)
+
+    np.testing.assert_array_equal(fitted.held_out, 0)
+
+
+def test_features_that_never_vary_say_nothing() -> None:
+    _, answers, fold_of = draw(30, 6)
+
+    fitted = fit_probe(np.ones((30, 6), dtype=np.float32), answers, fold_of, multi_class=False)
+
+    assert np.isfinite(fitted.weight).all()
+    assert np.ptp(fitted.held_out[fold_of == 0], axis=0).max() < 1e-9
