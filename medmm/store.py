@@ -319,9 +319,10 @@ def _of(statement: Any, table: Table, case_id: str, model_id: str) -> Any:
 
 
 def _newest(model_id: str) -> Any:
-    """Row numbers of the newest prediction of each case."""
+    """Row numbers of the newest prediction of each case; a case that was refused since then has none."""
+    refused = select(_refusal.c.case_id).where(_refusal.c.model_id == model_id)
     query = select(func.max(_prediction.c.id)).where(_prediction.c.model_id == model_id)
-    return query.group_by(_prediction.c.case_id)
+    return query.where(_prediction.c.case_id.not_in(refused)).group_by(_prediction.c.case_id)
 
 
 def _now() -> datetime:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -349,3 +350,13 @@ def test_a_row_with_something_unusable_is_refused(tmp_path: Path, cells: dict[st
 
     assert caught.value.code == code
     assert not any(canary in str(caught.value) for canary in CANARIES)
+
+
+def test_a_folder_whose_name_is_not_utf8_becomes_a_case_with_a_printable_id(tmp_path: Path) -> None:
+    for name in (b"M\xfcller", b"two\nlines"):
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).mkdir()
+
+    rows = read_folder(tmp_path).rows
+
+    assert [row.case_id for row in rows] == [r"M\udcfcller", r"two\nlines"]
+    assert all(row.study is not None and row.study.is_dir() for row in rows)

@@ -132,6 +132,17 @@ def test_a_newer_reason_takes_the_place_of_an_older_one_and_a_score_takes_it_awa
     assert [r.case_id for r in store.refusals(MODEL)] == ["a0"]
 
 
+def test_a_case_that_was_refused_since_its_prediction_is_on_no_list_until_it_is_scored_again(store: Store) -> None:
+    store.keep([scored_case("c1"), scored_case("c2")])
+
+    store.refuse(MODEL, refusal(case_id="c1"))
+
+    assert [row.prediction.case_id for row in store.worklist(MODEL)] == ["c2"]
+    assert set(store.contents(MODEL)) == {"c2"}
+    store.keep([scored_case("c1")])
+    assert {row.prediction.case_id for row in store.worklist(MODEL)} == {"c1", "c2"}
+
+
 def test_a_refusal_of_another_model_stays(store: Store) -> None:
     store.refuse("b" * 12, refusal())
 

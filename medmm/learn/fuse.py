@@ -1,7 +1,7 @@
 """The stages that make a fusion: heads in folds, their stack, the interaction, the gate, the calibration.
 
-The default starts as the late ensemble of its own heads and departs from it only as far as cases that no part of it
-has seen pay for that. N cases, M modalities, L labels.
+The default starts as the late ensemble of its own heads and departs from it only as far as validation cases pay for
+that, the same ones that stop its training early. N cases, M modalities, L labels.
 """
 
 from __future__ import annotations

@@ -185,14 +185,13 @@ class FeatureCache:
 def digest_of_files(path: Path) -> bytes:
     """SHA-256 over the files of a study, in the order of their names; reads them, decodes nothing.
 
-    A file that cannot be read counts as that: reading the study will say so.
+    What cannot be read counts as that: reading the study will say so.
     """
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
-    for file in files:
-        try:
+    try:
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
-        except OSError:
-            digest.update(b"unreadable")
+    except OSError:
+        digest.update(b"unreadable")
     return digest.digest()

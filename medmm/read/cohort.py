@@ -129,10 +129,15 @@ def read_folder(folder: Path, config: CohortConfig | None = None) -> Cohort:
     studies = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() not in SIDE_FILES]
     if not studies:
         raise CohortError(f"empty cohort: {folder} holds no study", "Put each study into a folder of its own")
-    rows = tuple(CaseRow(study.name, "", study, note_file=_note_file(study)) for study in studies)
+    rows = tuple(CaseRow(_printable(study.name), "", study, note_file=_note_file(study)) for study in studies)
     left_out = len(entries) - len(studies)
     remarks = (f"files beside the studies left out: {left_out}",) if left_out else ()
     return Cohort(folder, config or CohortConfig(study="", note=""), rows, remarks)
+
+
+def _printable(name: str) -> str:
+    """A file's name as a case id: what cannot be printed, or is not UTF-8, is written as an escape."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
 def _note_file(study: Path) -> Path | None:

@@ -59,9 +59,9 @@ def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, wo
     """
     out.mkdir(parents=True, exist_ok=True)
     with Store(out / STORE) as store:
+        done = store.contents(model.model_id)
         contents = {row.case_id: _content(row) for row in cohort.rows}
-        done = _done(store, model.model_id)
-        left = [row for row in cohort.rows if (row.case_id, contents[row.case_id]) not in done]
+        left = [row for row in cohort.rows if contents[row.case_id] != done.get(row.case_id)]
         known = len(cohort.rows) - len(left)
         refused: list[Refusal] = []
         waiting: list[tuple[Case, str]] = []
@@ -76,34 +76,16 @@ def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, wo
                 waiting = []
             progress(number, len(cohort.rows))
         store.keep(_score(model, waiting, out / FILMS))
-        _write_tables(store, model.model_id, out)
+        write_predictions(out, (row.prediction for row in store.worklist(model.model_id)))
+        write_quarantine(out, store.refusals(model.model_id))
     return Scored(len(left) - len(refused), known, tuple(refused))
 
 
-def _done(store: Store, model_id: str) -> set[tuple[str, str]]:
-    """Case id and content of what need not be scored again; what was refused is tried again."""
-    refused = {refusal.case_id for refusal in store.refusals(model_id)}
-    kept = store.contents(model_id)
-    return {(case_id, content) for case_id, content in kept.items() if content and case_id not in refused}
-
-
-def _write_tables(store: Store, model_id: str, out: Path) -> None:
-    """Every case in one table: an answer from before its files became unreadable is no answer any more."""
-    refusals = store.refusals(model_id)
-    refused = {refusal.case_id for refusal in refusals}
-    predictions = (row.prediction for row in store.worklist(model_id))
-    write_predictions(out, (said for said in predictions if said.case_id not in refused))
-    write_quarantine(out, refusals)
-
-
 def _content(row: CaseRow) -> str:
-    """SHA-256 over everything that the prediction is made from; empty if a file of it cannot be read."""
+    """SHA-256 over everything that the prediction is made from; what cannot be read is refused later, by its reader."""
     digest = hashlib.sha256(repr((row.note, sorted(row.cells.items()))).encode())
-    try:
-        for path in (row.study, row.note_file):
-            digest.update(digest_of_files(path) if path else b"none")
-    except OSError:
-        return ""
+    for path in (row.study, row.note_file):
+        digest.update(digest_of_files(path) if path else b"none")
     return digest.hexdigest()
 
 
