@@ -184,7 +184,7 @@ def _explain(path: Path, kind: type[Dials], problem: ValidationError) -> ConfigE
     if first["type"] == "extra_forbidden":
         known = _fields(kind, group)
         near = difflib.get_close_matches(key, known, n=1)
-        remedy = f"Did you mean '{near[0]}'" if near else f"Known here: {', '.join(known)}"
+        remedy = f"Did you mean '{near[0]}'?" if near else f"Known here: {', '.join(known)}"
         return ConfigError(f"{path.name}: unknown key '{key}'{where}", remedy)
     return ConfigError(
         f"{path.name}: '{key}'{where}: {first['msg'].removeprefix('Value error, ')}", "Correct the value"

@@ -46,7 +46,7 @@ class MedmmError(Exception):
     def __init__(self, problem: str, remedy: str) -> None:
         self.problem = " ".join(problem.split()).rstrip(".")
         self.remedy = " ".join(remedy.split()).rstrip(".")
-        super().__init__(f"{self.problem}. {self.remedy}.")
+        super().__init__(f"{self.problem}. {self.remedy}" + ("" if self.remedy.endswith("?") else "."))
 
     def __reduce__(self) -> tuple[type["MedmmError"], tuple[str, ...]]:
         return type(self), (self.problem, self.remedy)  # so that it travels between processes
@@ -69,7 +69,7 @@ class DataError(MedmmError):
         self.code = code
 
     def __str__(self) -> str:
-        return f"case {self.case_id}: {self.problem}. {self.remedy}."
+        return f"case {self.case_id}: {super().__str__()}"
 
     def __reduce__(self) -> tuple[type["DataError"], tuple[str, ...]]:
         return type(self), (self.case_id, self.code, self.problem, self.remedy)

@@ -56,16 +56,16 @@ def test_a_cohort_is_described_in_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "told"),
     [
-        (RunConfig, "[training]\nlearning_rat = 1", "'learning_rat' in [training]. Did you mean 'learning_rate'."),
-        (RunConfig, "[trainin]\nepochs = 1", "'trainin'. Did you mean 'training'."),
+        (RunConfig, "[training]\nlearning_rat = 1", "'learning_rat' in [training]. Did you mean 'learning_rate'?"),
+        (RunConfig, "[trainin]\nepochs = 1", "'trainin'. Did you mean 'training'?"),
         (RunConfig, "[split]\nx = 1", "'x' in [split]. Known here: test, validation."),
-        (CohortConfig, "studdy = 'x'", "'studdy'. Did you mean 'study'."),
-        (CohortConfig, "[labels]\ncolums = ['a']", "'colums' in [labels]. Did you mean 'columns'."),
-        (CohortConfig, "[record]\nage = {unit = 'a', hihg = 9}", "'hihg' in [record.age]. Did you mean 'high'."),
+        (CohortConfig, "studdy = 'x'", "'studdy'. Did you mean 'study'?"),
+        (CohortConfig, "[labels]\ncolums = ['a']", "'colums' in [labels]. Did you mean 'columns'?"),
+        (CohortConfig, "[record]\nage = {unit = 'a', hihg = 9}", "'hihg' in [record.age]. Did you mean 'high'?"),
         (
             CohortConfig,
             "[record]\nsex = {categoris = ['F', 'M']}",
-            "'categoris' in [record.sex]. Did you mean 'categories'.",
+            "'categoris' in [record.sex]. Did you mean 'categories'?",
         ),
     ],
 )
