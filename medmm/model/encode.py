@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 _FORMAT = "3"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
+_SAID = "said"
+"""Name under which what is not a tensor stands in a file of the cache, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,25 +163,26 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def _load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """A file that a full disk or a copy cut short is as good as none: it is encoded and written again."""
-        from safetensors import SafetensorError, safe_open
+        """Read in one go, so that a writer cannot come between; what a full disk cut short is as good as none."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
         path = self._path(key)
         if not path.exists():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-                return tensors, json.loads(file.metadata()["said"])
-        except (OSError, SafetensorError) as problem:
+            tensors = load(path.read_bytes())
+            return tensors, json.loads(tensors.pop(_SAID).numpy().tobytes())
+        except (OSError, SafetensorError, KeyError) as problem:
             _log.warning("a file of the feature cache is damaged (%s) and is made again", type(problem).__name__)
             return None
 
     def _save(self, key: str, tensors: dict[str, Tensor], said: Mapping[str, Any]) -> None:
         from safetensors.torch import save_file
 
-        tensors = {name: value.contiguous() for name, value in tensors.items()}
-        write_whole(self._path(key), lambda path: save_file(tensors, path, metadata={"said": json.dumps(said)}))
+        content = {name: value.contiguous() for name, value in tensors.items()}
+        content[_SAID] = torch.frombuffer(bytearray(json.dumps(said).encode()), dtype=torch.uint8)
+        write_whole(self._path(key), lambda path: save_file(content, path))
 
 
 def digest_of_files(path: Path) -> bytes:
