@@ -6,7 +6,7 @@ that, the same ones that stop its training early. N cases, M modalities, L label
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,9 +76,7 @@ def fit_heads(body: Fusion, train: Examples, config: TrainingConfig) -> Tensor:
 
 def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
     """For each pattern of modalities, weigh what the heads said of held-out cases that have at least these."""
-    for pattern in range(PATTERNS):
-        keep = modalities_of(pattern) & torch.tensor(body.keep)
-        rows = (train.present | ~keep).all(dim=1)
+    for pattern, keep, rows in _by_pattern(body.keep, train):
         sources = heard[rows][:, keep]
         weight, bias = fit_weights(sources, train.targets[rows], body.multi_class, _STACK_RIDGE)
         body.stack_weight[pattern] = 0
@@ -89,9 +87,7 @@ def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
 def choose_gates(body: Fusion, validation: Examples) -> None:
     """How much of the interaction each pattern gets: none, unless it pays by more than one standard error."""
     body.gate.fill_(1)
-    for pattern in range(PATTERNS):
-        keep = modalities_of(pattern) & torch.tensor(body.keep)
-        rows = (validation.present | ~keep).all(dim=1)
+    for pattern, keep, rows in _by_pattern(body.keep, validation):
         if int(keep.sum()) < 2 or int(rows.sum()) < 2:
             body.gate[pattern] = 0
             continue
@@ -112,10 +108,7 @@ def _pays(floor: Tensor, correction: Tensor, targets: Tensor, multi_class: bool)
 
 def calibrate(network: Network, validation: Examples) -> None:
     """Scale and shift of each label for each pattern, drawn towards no change (Platt 1999, with a prior)."""
-    body_keep = torch.tensor(network.keep)
-    for pattern in range(PATTERNS):
-        keep = modalities_of(pattern) & body_keep
-        rows = (validation.present | ~keep).all(dim=1)
+    for pattern, keep, rows in _by_pattern(network.keep, validation):
         cases = validation.take(torch.nonzero(rows).flatten().tolist())
         if not len(cases):
             continue
@@ -124,6 +117,13 @@ def calibrate(network: Network, validation: Examples) -> None:
         if int(keep.sum()):
             network.scale[pattern] = scale[0]
         network.shift[pattern] = shift
+
+
+def _by_pattern(known: Sequence[bool], examples: Examples) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each pattern, which modalities it shows to a model that knows some (M,), and the cases that have them (N,)."""
+    for pattern in range(PATTERNS):
+        keep = modalities_of(pattern) & torch.tensor(known)
+        yield pattern, keep, (examples.present | ~keep).all(dim=1)
 
 
 def late_ensemble(network: Network, examples: Examples) -> Tensor:
@@ -147,7 +147,7 @@ def stacked_ensemble(body: Fusion, examples: Examples) -> Tensor:
 
 
 def _said(body: Fusion, examples: Examples, batch_size: int = 64) -> Tensor:
-    """What the averaged heads say: (N, M, L)."""
+    """What the heads say: (N, M, L)."""
     body.eval()
     batches = [range(i, min(i + batch_size, len(examples))) for i in range(0, len(examples), batch_size)]
     device = body.gate.device

@@ -14,27 +14,24 @@ from torch import Tensor
 from medmm.learn.fit import losses_of
 
 
-def fit_weights(
-    sources: Tensor, targets: Tensor, multi_class: bool, ridge: float, neutral: float = 1.0
-) -> tuple[Tensor, Tensor]:
+def fit_weights(sources: Tensor, targets: Tensor, multi_class: bool, ridge: float) -> tuple[Tensor, Tensor]:
     """Fit weight (S, L) and bias (L,) by penalised maximum likelihood (L-BFGS-B).
 
     Args:
         sources: (N, S, L) logits.
         targets: (N, L), NaN where not stated.
         multi_class: softmax over L instead of L separate sigmoids.
-        ridge: penalty on (weight - neutral)^2, in cases.
-        neutral: the weight that nothing in the data would move.
+        ridge: penalty on (weight - 1)^2, in cases.
     """
     x, y = sources.double(), targets.double()
     count, labels = x.shape[1], x.shape[2]
-    start = np.concatenate([np.full(count * labels, neutral), np.zeros(labels)])
+    start = np.concatenate([np.ones(count * labels), np.zeros(labels)])
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         theta = torch.tensor(flat, requires_grad=True)
         weight, bias = theta[: count * labels].reshape(count, labels), theta[count * labels :]
         logits = bias + (weight * x).sum(dim=1)
-        penalty = ridge * ((weight - neutral) ** 2).sum() + 0.05 * (bias**2).sum()
+        penalty = ridge * ((weight - 1) ** 2).sum() + 0.05 * (bias**2).sum()
         value = losses_of(logits, y, multi_class).sum() + penalty
         (gradient,) = torch.autograd.grad(value, theta)
         return float(value.detach()), gradient.numpy()
