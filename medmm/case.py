@@ -1,10 +1,11 @@
-"""What is known of a patient before any tensor exists: Image, Study, Note, Record, Case.
+"""What is known of a patient before any tensor exists: Image, Volume, Study, Note, Record, Case.
 
 All of them are frozen and checked when they are made: a value of these types that exists is valid.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from types import MappingProxyType
 
 import numpy as np
@@ -38,6 +39,9 @@ class Image:
     """Distance between rows and between columns; None where the file does not say."""
     remarks: tuple[str, ...] = ()
     """What the reader did to get here, in plain words: 'MONOCHROME1 inverted', 'VOI window 2048/4096'."""
+    acquisition: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """How the picture was taken and stored, by DICOM keyword: device, technique, size. For the leak audit, never an
+    input; names of places and serial numbers are in it as digests."""
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -46,9 +50,10 @@ class Image:
         if self.pixels.dtype != np.float32:
             raise ValueError(f"pixels must be float32, not {self.pixels.dtype}")
         self.pixels.setflags(write=False)
+        object.__setattr__(self, "acquisition", MappingProxyType(dict(self.acquisition)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), tuple(getattr(self, part.name) for part in fields(self))  # read-only over there too
+        return _rebuilt(self)
 
     @property
     def rows(self) -> int:
@@ -62,18 +67,83 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """A stack of slices in space, or the frames of a cine in time: one series, or one phase of it."""
+
+    voxels: np.ndarray = field(repr=False)
+    """(slices, rows, columns) int16 or float32 in the unit of the modality: Hounsfield units for CT. Colour cine:
+    (slices, rows, columns, 3) float32 in [0, 1]. Slices ascend along the normal, frames along time; nothing is
+    resampled and nothing is windowed."""
+    digest: str
+    """SHA-256 over the digests of its files, in the order of the slices, hexadecimal."""
+    affine: np.ndarray | None = field(default=None, repr=False)
+    """(4, 4) float64: (column, row, slice, 1) to millimetres in the patient, x to the left, y to the back, z to the
+    head (LPS, PS3.3 C.7.6.2.1.1); None for a cine and where the file does not say. The step from slice to slice is the
+    median one; where steps differ, `offsets_mm` is right."""
+    offsets_mm: tuple[float, ...] = ()
+    """Of each slice, its place along the normal, ascending, 0 for the first; empty without affine."""
+    window: tuple[float, float] | None = None
+    """Centre and width of the window that the file states, in the unit of the voxels."""
+    inverted: bool = False
+    """True if low values are to be shown white: MONOCHROME1 or Presentation LUT Shape INVERSE."""
+    series_uid: str = ""
+    """Series Instance UID (0020,000E)."""
+    instance_uids: tuple[str, ...] = field(default=(), repr=False)
+    """SOP Instance UID of each slice, or the one of a multi-frame object."""
+    modality: str = "OT"
+    """Modality (0008,0060): CT, MR, PT, US, ..."""
+    remarks: tuple[str, ...] = ()
+    """What the reader did and found: 'gap of 5 mm after slice 3 of 9 (2.5 mm elsewhere)'."""
+    acquisition: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """As Image.acquisition."""
+
+    def __post_init__(self) -> None:
+        shape = self.voxels.shape
+        if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)) or 0 in shape:
+            raise ValueError(f"voxels must be (slices, rows, columns) or (slices, rows, columns, 3), not {shape}")
+        if self.voxels.dtype not in (np.int16, np.float32):
+            raise ValueError(f"voxels must be int16 or float32, not {self.voxels.dtype}")
+        if (self.affine is None) != (not self.offsets_mm) or (self.offsets_mm and len(self.offsets_mm) != shape[0]):
+            raise ValueError("a volume has an affine and the offset of every slice, or neither")
+        self.voxels.setflags(write=False)
+        if self.affine is not None:
+            self.affine.setflags(write=False)
+        object.__setattr__(self, "acquisition", MappingProxyType(dict(self.acquisition)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuilt(self)
+
+    @property
+    def slices(self) -> int:
+        """How many slices or frames there are."""
+        return int(self.voxels.shape[0])
+
+
+def _rebuilt(value: object) -> tuple[object, ...]:
+    """How an Image or a Volume travels between processes: made anew over there, so that it is read-only there too."""
+    parts = [getattr(value, part.name) for part in fields(value)]  # type: ignore[arg-type]
+    return type(value), tuple(dict(part) if isinstance(part, MappingProxyType) else part for part in parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """One imaging examination: at least one image, sorted by series and instance, and nothing of any other study."""
+    """One imaging examination: at least one image or volume, sorted by series, and nothing of any other study."""
 
     images: tuple[Image, ...]
     uid: str = ""
     """Study Instance UID (0020,000D); empty for PNG and JPEG."""
     remarks: tuple[str, ...] = ()
     """What was left out and why: 'report object without pixels left out'."""
+    volumes: tuple[Volume, ...] = ()
+    time: datetime | None = None
+    """Study Date and Study Time (0008,0020 and 0008,0030), naive, as the hospital's clock showed it; None where the
+    study does not say. A date without a time is the end of that day."""
+    patient_id: str = field(default="", repr=False)
+    """Patient ID (0010,0020) as the files state it; empty where they do not. Compared, never shown."""
 
     def __post_init__(self) -> None:
-        if not self.images:
-            raise ValueError("a study has at least one image")
+        if not self.images and not self.volumes:
+            raise ValueError("a study has at least one image or volume")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +151,8 @@ class Note:
     """What was written about the patient before the study was read."""
 
     text: str = field(repr=False)
+    remarks: tuple[str, ...] = ()
+    """What was left out and why: 'sections left out, since they state the answer: IMPRESSION'."""
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -92,14 +164,19 @@ class Record:
     """Typed values that were known before the study was read. A value that was not taken is not in it."""
 
     values: Mapping[str, RecordValue] = field(repr=False)
+    times: Mapping[str, datetime] = field(default_factory=dict, repr=False)
+    """When a value was taken, for those of which it is known; never later than the study."""
+    remarks: tuple[str, ...] = ()
+    """What was left out and why: 'crp left out: taken after the study'."""
 
     def __post_init__(self) -> None:
         if not self.values:
             raise ValueError("a record has at least one value; a case without one has record=None")
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
+        object.__setattr__(self, "times", MappingProxyType(dict(self.times)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (dict(self.values),)  # a MappingProxyType does not travel
+        return type(self), (dict(self.values), dict(self.times), self.remarks)  # a MappingProxyType does not travel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +189,10 @@ class Case:
     study: Study | None = None
     note: Note | None = None
     record: Record | None = None
+    prior: Study | None = None
+    """An earlier study of the same patient; nothing without a study of now."""
+    remarks: tuple[str, ...] = ()
+    """What was left out of the case as a whole: 'note left out: written after the study'."""
 
     def __post_init__(self) -> None:
         if not self.present:

@@ -33,12 +33,20 @@ class NumberColumn(Dials):
     """Values below are refused, not clipped; None for no bound."""
     high: float | None = None
     """Values above are refused, not clipped; None for no bound."""
+    taken: str = ""
+    """Column with the time at which the value was taken (ISO 8601); a value later than the study is left out."""
+    code: str = ""
+    """For records from FHIR: the code of its Observation, 'system|code', or the LOINC code alone."""
 
 
 class CategoryColumn(Dials):
     """A record column that holds one of a few words."""
 
     categories: tuple[str, ...] = Field(min_length=2)
+    taken: str = ""
+    """As NumberColumn.taken."""
+    code: str = ""
+    """As NumberColumn.code."""
 
 
 def _kind_of_column(value: object) -> str:
@@ -82,6 +90,37 @@ class LabelColumns(Dials):
         return bool(self.class_column)
 
 
+class ImageRule(Dials):
+    """Which series and films of a study are read: all that is stated must hold. A study's image needs one such rule."""
+
+    modality: tuple[str, ...] = ()
+    """Modality (0008,0060), any of these: ['CR', 'DX']; empty for any."""
+    description: str = ""
+    """Regular expression, found anywhere in Series Description (0008,103E), capitals ignored; empty for any."""
+    view: tuple[str, ...] = ()
+    """View Position (0018,5101), any of these: ['PA', 'AP']; empty for any."""
+    at_most: int | None = Field(None, ge=1)
+    """How many films or volumes the rule takes, in the order of series and instance; None for all that match."""
+    window: tuple[float, float] | None = None
+    """Centre and width in which a volume is shown to the model and to people, instead of the file's own."""
+
+
+ANSWER_SECTIONS = ("findings", "impression", "conclusion", "diagnosis", "assessment", "interpretation")
+"""Sections of a note that state the answer, by the name that read.sections gives them in every language it knows."""
+
+
+class FhirConfig(Dials):
+    """Notes and record values from FHIR resources, R4 or R5: JSON bundles or NDJSON files, found by patient."""
+
+    folder: str = "fhir"
+    """Below the cohort's folder. Patient.id or an identifier of it is the cohort's patient id."""
+    note_types: tuple[str, ...] = ()
+    """Codes of DocumentReference.type and DiagnosticReport.code that are notes, 'system|code' or the LOINC code
+    alone; empty for none. A report on the study itself states the answer."""
+    conditions: bool = False
+    """Whether conditions that were known before the study stand in the note, a line each."""
+
+
 class CohortConfig(Dials):
     """cohort.toml: what the columns of cases.csv are. A column that it does not name is never an input."""
 
@@ -92,8 +131,17 @@ class CohortConfig(Dials):
     study: str = "study"
     """Column with the study's path, relative to the cohort's folder; a cell may be empty."""
     note: str = "note"
-    """Column with the note's text; a cell may be empty."""
+    """Column with the note's text, or with the path of a .txt file below the cohort's folder; a cell may be empty."""
+    prior: str = ""
+    """Column with the path of an earlier study of the same patient; a cell may be empty."""
+    time: str = ""
+    """Column with the time of the study (ISO 8601), where its own header does not say or must not be used."""
+    sections_left_out: tuple[str, ...] = ANSWER_SECTIONS
+    """Sections of a note that are not read."""
+    images: tuple[ImageRule, ...] = ()
+    """Which images of a study are read; all of them without a rule."""
     record: dict[str, RecordColumn] = {}
+    fhir: FhirConfig | None = None
 
 
 class EncoderConfig(Dials):
@@ -105,10 +153,18 @@ class EncoderConfig(Dials):
     """For torchvision: a .safetensors or .pth state dict, or a torchvision weights name (which downloads it)."""
     image_size: int = Field(224, ge=32, le=2048)
     """Side in pixels of the square that an image is fitted into, its shape kept."""
+    volume: str = "slices"
+    """slices: a volume goes slice by slice through the image encoder; or monai:NAME, a network for volumes."""
+    volume_weights: str = ""
+    """For monai: a .safetensors or .pth state dict."""
+    volume_slices: int = Field(16, ge=1, le=512)
+    """At most so many slices of a volume, evenly spread, go through the image encoder."""
+    volume_size: int = Field(96, ge=32, le=512)
+    """For monai: side in voxels of the cube that a volume is fitted into, its shape in millimetres kept."""
     text: str = "embedded:minilm"
     """embedded:minilm (from pip), a folder with a Hugging Face BERT, or a hub id (which downloads it)."""
     max_words: int = Field(256, ge=8, le=512)
-    """Longest note in word pieces; a longer one is cut, and the prediction says so."""
+    """Longest piece of a note that the encoder reads at once, in word pieces; a longer note is read in pieces."""
 
 
 class FusionConfig(Dials):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from medmm.model.folder import Model
-from medmm.read.cohort import Cohort, read_cohort, read_folder
+from medmm.read.cohort import Cohort, read_cohort
+from medmm.read.folder import read_folder
 from medmm.score.cohort import Scored, score_cohort
 from pipelines import terminal
 

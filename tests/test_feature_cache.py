@@ -11,8 +11,9 @@ import torch
 
 from medmm.case import Note
 from medmm.config import EncoderConfig
-from medmm.model.encode import EncodedNote, Encoders, FeatureCache, digest_of_files
+from medmm.model.encode import EncodedNote, Encoders, FeatureCache
 from medmm.read.dicom import read_study
+from medmm.read.source import Source
 from tests.dicom_files import CANARIES, ramp, write
 from tests.models import write_bert, write_torchvision
 
@@ -48,7 +49,7 @@ def files(folder: Path) -> Iterator[Path]:
 
 def test_a_study_comes_back_as_it_was_encoded(cache: FeatureCache, encoders: Encoders, film: Path) -> None:
     study = encoders.encode_study(read_study(film, "c1"))
-    key = cache.key(digest_of_files(film))
+    key = cache.key(Source(film).digest())
     assert cache.study(key) is None
 
     cache.keep_study(key, study)
@@ -103,27 +104,27 @@ def test_the_same_content_has_the_same_key_wherever_it_lies(cache: FeatureCache,
     moved.parent.mkdir()
     moved.write_bytes(film.read_bytes())
 
-    assert cache.key(digest_of_files(moved)) == cache.key(digest_of_files(film))
-    assert digest_of_files(moved.parent) == digest_of_files(film)
+    assert cache.key(Source(moved).digest()) == cache.key(Source(film).digest())
+    assert Source(moved.parent).digest() == Source(film).digest()
 
 
 def test_a_study_with_a_file_more_or_less_has_another_digest(film: Path) -> None:
-    one = digest_of_files(film.parent)
+    one = Source(film.parent).digest()
 
     write(film.parent / "second.dcm", ramp(40, 48))
 
-    assert digest_of_files(film.parent) != one
+    assert Source(film.parent).digest() != one
 
 
 def test_a_file_that_cannot_be_read_does_not_end_the_night(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = digest_of_files(film)
+    sound = Source(film).digest()
 
     def locked(*_: object, **__: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(Path, "open", locked)
 
-    assert digest_of_files(film) != sound
+    assert Source(film).digest() != sound
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.999])
@@ -208,7 +209,7 @@ def test_a_writer_that_fails_leaves_nothing_behind(cache: FeatureCache, monkeypa
 
 
 def test_the_cache_holds_no_text_and_no_ids(cache: FeatureCache, encoders: Encoders, film: Path) -> None:
-    cache.keep_study(cache.key(digest_of_files(film)), encoders.encode_study(read_study(film, "CANARYID")))
+    cache.keep_study(cache.key(Source(film).digest()), encoders.encode_study(read_study(film, "CANARYID")))
     cache.keep_note(cache.key(NOTE.encode()), encoders.encode_note(Note(NOTE)))
 
     kept = list(files(cache.folder))

@@ -11,7 +11,9 @@ import pytest
 
 from medmm.config import CategoryColumn, CohortConfig, LabelColumns, NumberColumn
 from medmm.errors import CohortError, ConfigError, DataError, Reason
-from medmm.read.cohort import Cohort, read_case, read_cohort, read_folder
+from medmm.read.cohort import Cohort, read_case, read_cohort
+from medmm.read.folder import read_folder
+from medmm.read.source import Source
 from tests.dicom_files import CANARIES, ramp, write
 
 LABELS = LabelColumns(columns=("pneumonia", "effusion"))
@@ -49,7 +51,7 @@ def test_a_row_holds_what_its_cells_say(tmp_path: Path) -> None:
     assert (only.case_id, only.patient_id, only.study, only.note) == (
         "c1",
         "CANARYID",
-        tmp_path / "studies/c1",
+        Source(tmp_path / "studies/c1"),
         "CANARYNOTE",
     )
     assert dict(only.cells) == {"age": "61", "sex": "F"}
@@ -359,4 +361,4 @@ def test_a_folder_whose_name_is_not_utf8_becomes_a_case_with_a_printable_id(tmp_
     rows = read_folder(tmp_path).rows
 
     assert [row.case_id for row in rows] == [r"M\udcfcller", r"two\nlines"]
-    assert all(row.study is not None and row.study.is_dir() for row in rows)
+    assert all(row.study is not None and row.study.path.is_dir() for row in rows)

@@ -151,7 +151,7 @@ def test_two_studies_or_two_patients_in_one_folder_are_refused(tmp_path: Path, e
 
     problem = refusal(tmp_path)
 
-    assert problem.code == Reason.UNSUPPORTED
+    assert problem.code == Reason.MIXED
     assert words in str(problem)
     assert "1.9.9" not in str(problem)
 

@@ -13,6 +13,7 @@ import pytest
 from medmm.case import Study
 from medmm.errors import DataError
 from medmm.read.pool import read_studies
+from medmm.read.source import Source
 from tests.dicom_files import CANARIES, ramp, write
 
 
@@ -43,8 +44,9 @@ def codes(answers: list[tuple[str, Study | DataError]]) -> dict[str, str]:
 
 
 def test_a_child_that_hangs_or_dies_costs_its_own_study_only(tmp_path: Path, film: Path) -> None:
-    jobs = [("c1", film), ("c2", HangingPath(film)), ("c3", film), ("c4", DeadlyPath(film)), ("c5", film)]
-    jobs += [("c6", tmp_path / "nothing"), ("c7", film)]
+    jobs: list[tuple[str, Source]] = [("c1", Source(film)), ("c2", Source(HangingPath(film)))]
+    jobs += [("c3", Source(film)), ("c4", Source(DeadlyPath(film))), ("c5", Source(film))]
+    jobs += [("c6", Source(tmp_path / "nothing")), ("c7", Source(film))]
 
     answers = list(read_studies(jobs, workers=2, timeout_s=8))
 
@@ -68,7 +70,7 @@ def test_a_child_that_hangs_or_dies_costs_its_own_study_only(tmp_path: Path, fil
 def test_a_study_reads_to_the_same_pixels_in_a_child(film: Path) -> None:
     from medmm.read.dicom import read_study
 
-    (answer,) = (study for _, study in read_studies([("c1", film)], workers=1))
+    (answer,) = (study for _, study in read_studies([("c1", Source(film))], workers=1))
 
     assert isinstance(answer, Study)
     np.testing.assert_array_equal(answer.images[0].pixels, read_study(film, "c1").images[0].pixels)
@@ -79,7 +81,7 @@ def test_a_picture_that_swallows_all_memory_is_refused_and_the_next_is_read(tmp_
     bomb = tmp_path / "bomb.png"
     PIL.Image.new("L", (10_000, 10_000)).save(bomb)  # 100 kB, and 500 MB as it is decoded
 
-    answers = list(read_studies([("c1", bomb), ("c2", film)], workers=1, memory_bytes=2**28))
+    answers = list(read_studies([("c1", Source(bomb)), ("c2", Source(film))], workers=1, memory_bytes=2**28))
 
     assert codes(answers) == {"c1": "too-large", "c2": "read"}
 
@@ -87,10 +89,10 @@ def test_a_picture_that_swallows_all_memory_is_refused_and_the_next_is_read(tmp_
 def test_jobs_are_asked_for_only_as_they_are_needed(film: Path) -> None:
     asked: list[str] = []
 
-    def jobs() -> Iterator[tuple[str, Path]]:
+    def jobs() -> Iterator[tuple[str, Source]]:
         for number in range(100):
             asked.append(f"c{number}")
-            yield asked[-1], film
+            yield asked[-1], Source(film)
 
     answers = read_studies(jobs(), workers=1)
     first = next(answers)

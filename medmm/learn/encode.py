@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medmm.case import Case, RecordValue, Study
+from medmm.config import ImageRule
 from medmm.errors import DataError
 from medmm.model.batch import Features
-from medmm.model.encode import EncodedNote, EncodedStudy, Encoders, FeatureCache, digest_of_files
+from medmm.model.encode import EncodedNote, EncodedStudy, Encoders, FeatureCache
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.note import read_note
 from medmm.read.pool import read_studies
@@ -49,7 +50,7 @@ def encode_cohort(
     cache = FeatureCache(cache_folder, encoders)
     done = 0
     studies: dict[str, EncodedStudy | DataError] = {}
-    for case_id, study in _studies(cohort.rows, encoders, cache, workers):
+    for case_id, study in _studies(cohort.rows, cohort.config.images, encoders, cache, workers):
         studies[case_id] = study
         done += 1
         progress(done, len(cohort.rows))
@@ -67,14 +68,18 @@ def encode_cohort(
 
 
 def _studies(
-    rows: tuple[CaseRow, ...], encoders: Encoders, cache: FeatureCache, workers: int | None
+    rows: tuple[CaseRow, ...],
+    rules: tuple[ImageRule, ...],
+    encoders: Encoders,
+    cache: FeatureCache,
+    workers: int | None,
 ) -> Iterator[tuple[str, EncodedStudy | DataError]]:
     """What is in the cache first, then what must be decoded."""
     keys: dict[str, str] = {}
     for row in rows:
         if row.study is None:
             continue
-        keys[row.case_id] = cache.key(digest_of_files(row.study)) if row.study.exists() else ""
+        keys[row.case_id] = cache.key(row.study.digest() + repr(rules).encode()) if row.study.exists() else ""
         kept = cache.study(keys[row.case_id])
         if kept is not None:
             yield row.case_id, kept
@@ -82,7 +87,7 @@ def _studies(
     jobs = [(row.case_id, row.study) for row in rows if row.study is not None and row.case_id in keys]
     if not jobs:
         return
-    for case_id, study in read_studies(jobs, workers):
+    for case_id, study in read_studies(jobs, rules, workers):
         if isinstance(study, Study):
             encoded = encoders.encode_study(study)
             cache.keep_study(keys[case_id], encoded)

@@ -183,18 +183,3 @@ class FeatureCache:
         content = {name: value.contiguous() for name, value in tensors.items()}
         content[_SAID] = torch.frombuffer(bytearray(json.dumps(said).encode()), dtype=torch.uint8)
         write_whole(self._path(key), lambda path: save_file(content, path))
-
-
-def digest_of_files(path: Path) -> bytes:
-    """SHA-256 over the files of a study, in the order of their names; reads them, decodes nothing.
-
-    What cannot be read counts as that: reading the study will say so.
-    """
-    digest = hashlib.sha256()
-    try:
-        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    except OSError:
-        digest.update(b"unreadable")
-    return digest.digest()

@@ -1,10 +1,12 @@
-"""A table of cases, or a bare folder of studies, to rows that are checked and cheap; then a row to its Case."""
+"""A table of cases to rows that are checked and cheap; then a row to its Case."""
+
+from __future__ import annotations
 
 import csv
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
@@ -14,6 +16,7 @@ from medmm.errors import CohortError
 from medmm.read.guess import guess_config
 from medmm.read.note import read_note
 from medmm.read.record import read_record
+from medmm.read.source import Source
 
 Table = Mapping[str, Sequence[str]]
 """Column -> its cells, all as text; an empty cell is ''."""
@@ -26,8 +29,8 @@ class CaseRow:
     case_id: str
     patient_id: str = field(repr=False)
     """Empty for a bare folder of studies."""
-    study: Path | None = field(repr=False)
-    """Folder or file of the study, below the cohort's folder; None if the case has none."""
+    study: Source | None = field(repr=False)
+    """The files of the study, below the cohort's folder; None if the case has none."""
     note: str = field(default="", repr=False)
     cells: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Record column -> text. No other column is here: what the configuration does not name is never an input."""
@@ -35,6 +38,8 @@ class CaseRow:
     """Label -> 1 present, 0 absent, NaN not stated; empty if the cohort has no labels."""
     note_file: Path | None = field(default=None, repr=False)
     """note.txt beside the images, in a bare folder of studies."""
+    prior: Source | None = field(default=None, repr=False)
+    """The files of an earlier study of the same patient."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", MappingProxyType(dict(self.cells)))
@@ -42,7 +47,7 @@ class CaseRow:
 
     def __reduce__(self) -> tuple[object, ...]:
         mappings = dict(self.cells), dict(self.targets)
-        return type(self), (self.case_id, self.patient_id, self.study, self.note, *mappings, self.note_file)
+        return type(self), (self.case_id, self.patient_id, self.study, self.note, *mappings, self.note_file, self.prior)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +69,10 @@ class Cohort:
     def patients(self) -> int:
         """How many different patients there are; 0 for a bare folder of studies, which does not say."""
         return len({row.patient_id for row in self.rows if row.patient_id})
+
+    def without_rows(self) -> Cohort:
+        """The same cohort to send to another process with one row at a time."""
+        return replace(self, rows=())
 
     def require_both_answers(self) -> None:
         """Check that there is something to learn.
@@ -109,43 +118,6 @@ def read_cohort(folder: Path, config: CohortConfig | None = None) -> Cohort:
     return Cohort(folder, config, rows, remarks)
 
 
-def read_folder(folder: Path, config: CohortConfig | None = None) -> Cohort:
-    """Read a bare folder of studies: each subfolder, and each file that may be an image, is a case named as it is.
-
-    The note of a case is the file note.txt in its folder, and no other text: a report would give the answer away.
-
-    Args:
-        folder: hidden entries and DICOMDIR in it are left out.
-        config: kept for the cohort; no label and no record is read.
-
-    Raises:
-        CohortError: if there is no study.
-    """
-    from medmm.read.dicom import SIDE_FILES
-
-    if not folder.is_dir():
-        raise CohortError(f"{folder} is not a folder", "Check the path")
-    entries = [path for path in sorted(folder.iterdir()) if path.name[0] != "." and path.name.upper() != "DICOMDIR"]
-    studies = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() not in SIDE_FILES]
-    if not studies:
-        raise CohortError(f"empty cohort: {folder} holds no study", "Put each study into a folder of its own")
-    rows = tuple(CaseRow(_printable(study.name), "", study, note_file=_note_file(study)) for study in studies)
-    left_out = len(entries) - len(studies)
-    remarks = (f"files beside the studies left out: {left_out}",) if left_out else ()
-    return Cohort(folder, config or CohortConfig(study="", note=""), rows, remarks)
-
-
-def _printable(name: str) -> str:
-    """A file's name as a case id: what cannot be printed, or is not UTF-8, is written as an escape."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
-
-
-def _note_file(study: Path) -> Path | None:
-    """Return note.txt of a study's folder, if there is one."""
-    path = study / "note.txt"
-    return path if path.is_file() else None
-
-
 def read_case(cohort: Cohort, row: CaseRow) -> Case:
     """Open everything that a row names. This is the heavy part: files are read and pixels decoded.
 
@@ -156,7 +128,7 @@ def read_case(cohort: Cohort, row: CaseRow) -> Case:
     if row.study is not None:
         from medmm.read.dicom import read_study
 
-        study = read_study(row.study, row.case_id)
+        study = read_study(row.study, row.case_id, cohort.config.images)
     return join_case(cohort, row, study)
 
 
@@ -258,7 +230,7 @@ def _row(folder: Path, config: CohortConfig, table: Table, number: int, case_id:
     )
 
 
-def _study(folder: Path, cell: str, case_id: str) -> Path | None:
+def _study(folder: Path, cell: str, case_id: str) -> Source | None:
     """Return the study's path, which must lie below the folder; links below it are the owner's affair."""
     if not cell:
         return None
@@ -266,7 +238,7 @@ def _study(folder: Path, cell: str, case_id: str) -> Path | None:
     if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
         remedy = "Write it relative to the cohort's folder, without '..'"
         raise CohortError(f"the study of case {case_id} lies outside the cohort", remedy)
-    return folder / cell
+    return Source(folder / cell)
 
 
 def _targets(labels: LabelColumns, cells: Mapping[str, str], case_id: str) -> dict[str, float]:

@@ -1,14 +1,18 @@
 """A folder or a file to one Study: one unreadable file refuses all of it, since a part must not pass for the whole."""
 
 import hashlib
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from medmm.case import Image, Study
+from medmm.config import ImageRule
 from medmm.errors import DataError, Reason
-from medmm.read.guard import MAX_BYTES, RefusedError
+from medmm.read.guard import RefusedError
 from medmm.read.instance import Instance, open_instance, read_image
 from medmm.read.photograph import MAGIC, read_photograph
+from medmm.read.source import Reader, Source
 
 SIDE_FILES = frozenset(
     {".csv", ".db", ".html", ".inf", ".ini", ".json", ".log", ".md", ".pdf", ".toml", ".tsv", ".txt", ".xml", ".yaml"}
@@ -27,26 +31,30 @@ class _File:
     photograph: Image | None
 
 
-def read_study(path: Path, case_id: str) -> Study:
+def read_study(source: Source | Path, case_id: str, rules: Sequence[ImageRule] = ()) -> Study:
     """Read every image of one study, in order of series and instance; photographs come last, in order of their names.
 
     Files that are hidden, are named DICOMDIR or have a suffix in SIDE_FILES are left out; so are DICOM objects that are
     no images (reports, presentation states, segmentations). The study's remarks say so.
 
     Args:
-        path: a folder, searched through all its levels, or one file.
+        source: a folder, searched through all its levels, one file, or members of an archive.
         case_id: for messages.
+        rules: which images are read; all of them without a rule.
 
     Raises:
         DataError: MISSING_STUDY, EMPTY_STUDY, NOT_DICOM, NO_PIXELS, UNSUPPORTED, CORRUPT or TOO_LARGE.
     """
+    source = Source(source) if isinstance(source, Path) else source
     try:
-        paths = _files(path)
-        files, remarks = _open_all(paths)
+        with source.opened() as reader:
+            files, remarks = _open_all(source.names(), reader)
         _check_one_study(files)
         return _decode_all(files, remarks)
     except RefusedError as refused:
         problem = refused.of_case(case_id)
+    except zipfile.BadZipFile:
+        problem = DataError(case_id, Reason.CORRUPT, "its archive is damaged", "Pack the archive again")
     except OSError as thrown:
         name = type(thrown).__name__
         problem = DataError(
@@ -57,27 +65,16 @@ def read_study(path: Path, case_id: str) -> Study:
     raise problem
 
 
-def _files(path: Path) -> list[Path]:
-    """Return the files of a study, sorted, without hidden ones and DICOMDIR."""
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise RefusedError(
-            Reason.MISSING_STUDY, "its study is not there", "Check the study column and the cohort's folder"
-        )
-    found = (file for file in path.rglob("*") if file.is_file() and file.name.upper() != "DICOMDIR")
-    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts))
-
-
-def _open_all(paths: list[Path]) -> tuple[list[_File], list[str]]:
+def _open_all(names: list[str], reader: Reader) -> tuple[list[_File], list[str]]:
     """Read every file once, so that digest and content agree; return images to be and remarks on what was left out."""
     files: list[_File] = []
     remarks: list[str] = []
     side_files, seen = 0, set[str]()
-    for number, path in enumerate(paths, start=1):
-        where = f"file {number} of {len(paths)} in its study" if len(paths) > 1 else "its file"
+    for number, name in enumerate(names, start=1):
+        where = f"file {number} of {len(names)} in its study" if len(names) > 1 else "its file"
+        path = PurePosixPath(name or reader.source.path.name)
         try:
-            file = _open(path, where)
+            file = _open(reader.read(name), path.suffix.lower(), where)
         except RefusedError as refused:
             raise refused.of_file(where) from None
         if file is None:
@@ -94,17 +91,14 @@ def _open_all(paths: list[Path]) -> tuple[list[_File], list[str]]:
     return files, remarks
 
 
-def _open(path: Path, where: str) -> _File | None:
-    """Read one file; None for a side file."""
-    if path.stat().st_size > MAX_BYTES:
-        raise RefusedError(Reason.TOO_LARGE, f"has more than {MAX_BYTES >> 20} MiB", "Reduce it")
-    content = path.read_bytes()
+def _open(content: bytes, suffix: str, where: str) -> _File | None:
+    """Open one file; None for a side file."""
     digest = hashlib.sha256(content).hexdigest()
     if content[128:132] == b"DICM":
         return _File(where, digest, open_instance(content), None)
     if content.startswith(MAGIC):
         return _File(where, digest, None, read_photograph(content, digest))
-    if path.suffix.lower() in SIDE_FILES:
+    if suffix in SIDE_FILES:
         return None
     remedy = "Take it out of the study, or store it as DICOM with preamble (PS3.10), PNG or JPEG"
     raise RefusedError(Reason.NOT_DICOM, "is neither DICOM nor PNG nor JPEG", remedy)
@@ -116,13 +110,11 @@ def _check_one_study(files: list[_File]) -> None:
     patients = len({instance.patient_id for instance in instances})
     if patients > 1:
         problem = f"its study holds files with {patients} different Patient IDs"
-        raise RefusedError(
-            Reason.UNSUPPORTED, problem, "Find out whose study it is; give each patient a folder of their own"
-        )
+        raise RefusedError(Reason.MIXED, problem, "Find out whose study it is; give each patient a folder of their own")
     studies = len({instance.study_uid for instance in instances})
     if studies > 1:
         problem = f"its folder holds {studies} studies"
-        raise RefusedError(Reason.UNSUPPORTED, problem, "Give each study a folder and a case of its own")
+        raise RefusedError(Reason.MIXED, problem, "Give each study a folder and a case of its own")
 
 
 def _decode_all(files: list[_File], remarks: list[str]) -> Study:

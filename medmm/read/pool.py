@@ -6,13 +6,16 @@ import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from medmm.case import Case, Study
+from medmm.config import ImageRule
 from medmm.errors import DataError, Reason
-from medmm.read.cohort import CaseRow, Cohort, join_case
+from medmm.read.cohort import CaseRow, Cohort, read_case
+from medmm.read.source import Source
+
+Answer = TypeVar("Answer")
 
 TIMEOUT_S = 60.0
 """Seconds after which a study that is still being decoded is given up."""
@@ -20,18 +23,20 @@ MEMORY_BYTES = 2**32
 """What one child may allocate: several times the largest film, and less than a header can make it ask for."""
 
 
-def read_studies(
-    jobs: Iterable[tuple[str, Path]],
+def in_children(
+    work: Callable[..., Answer],
+    jobs: Iterable[tuple[str, tuple[Any, ...]]],
     workers: int | None = None,
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int = MEMORY_BYTES,
-) -> Iterator[tuple[str, Study | DataError]]:
-    """Read studies side by side, in the order of `jobs`; what goes wrong with one is its answer, never an exception.
+) -> Iterator[tuple[str, Answer | DataError]]:
+    """Do work side by side, answers in the order of `jobs`; what goes wrong with one job is its answer.
 
     Args:
-        jobs: case id and path of each study.
+        work: a function of a module, called in a child; the DataError that it raises is its answer.
+        jobs: case id and arguments of each job.
         workers: child processes; the number of cores if None.
-        timeout_s: limit for one study, in seconds; its child is then killed and replaced.
+        timeout_s: limit for one job, in seconds; its child is then killed and replaced.
         memory_bytes: limit for one child, its libraries' 110 MB included; on Linux only.
     """
     from pebble import ProcessPool
@@ -41,8 +46,8 @@ def read_studies(
     waiting: deque[tuple[str, Any]] = deque()
     with ProcessPool(workers, initializer=_limit_memory, initargs=(memory_bytes,), context=spawn) as pool:
         try:
-            for case_id, path in jobs:
-                waiting.append((case_id, pool.schedule(_read, args=(path, case_id), timeout=timeout_s)))
+            for case_id, arguments in jobs:
+                waiting.append((case_id, pool.schedule(_answered, args=(work, arguments), timeout=timeout_s)))
                 if len(waiting) > 2 * workers:
                     yield _answer(*waiting.popleft())
             while waiting:
@@ -52,20 +57,30 @@ def read_studies(
             raise
 
 
+def read_studies(
+    jobs: Iterable[tuple[str, Source]], rules: Sequence[ImageRule] = (), workers: int | None = None, **limits: Any
+) -> Iterator[tuple[str, Study | DataError]]:
+    """Read studies side by side, in the order of `jobs`, as `in_children` does, with its limits.
+
+    Args:
+        jobs: case id and files of each study.
+        rules: which images of a study are read.
+        workers: child processes; the number of cores if None.
+        limits: timeout_s and memory_bytes.
+    """
+    from medmm.read.dicom import read_study
+
+    work = ((case_id, (source, case_id, rules)) for case_id, source in jobs)
+    return in_children(read_study, work, workers, **limits)
+
+
 def read_cases(
     cohort: Cohort, rows: Sequence[CaseRow], workers: int | None = None
 ) -> Iterator[tuple[CaseRow, Case | DataError]]:
     """Read whole cases in the order of `rows`, their studies side by side as `read_studies` does."""
-    decoded = read_studies([(row.case_id, row.study) for row in rows if row.study], workers)
-    for row in rows:
-        study = next(decoded)[1] if row.study else None
-        if isinstance(study, DataError):
-            yield row, study
-            continue
-        try:
-            yield row, join_case(cohort, row, study)
-        except DataError as problem:
-            yield row, problem
+    work = ((row.case_id, (cohort.without_rows(), row)) for row in rows)
+    answers = in_children(read_case, work, workers)
+    return ((row, case) for row, (_, case) in zip(rows, answers, strict=True))
 
 
 def _limit_memory(memory_bytes: int) -> None:
@@ -78,22 +93,20 @@ def _limit_memory(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _read(path: Path, case_id: str) -> Study | DataError:
+def _answered(work: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer | DataError:
     """Runs in the child; a DataError travels back as a value."""
-    from medmm.read.dicom import read_study
-
     try:
-        return read_study(path, case_id)
+        return work(*arguments)
     except DataError as problem:
         return problem
 
 
-def _answer(case_id: str, future: Any) -> tuple[str, Study | DataError]:
+def _answer(case_id: str, future: Any) -> tuple[str, Any]:
     """Wait for one child; its death becomes a reason."""
     from pebble import ProcessExpired
 
     try:
-        answer: Study | DataError = future.result()
+        answer = future.result()
     except TimeoutError:
         answer = DataError(case_id, Reason.TIMEOUT, "took too long to decode", "Check the study with a DICOM viewer")
     except MemoryError:

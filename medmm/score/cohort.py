@@ -20,10 +20,10 @@ from medmm.config import NumberColumn
 from medmm.errors import DataError
 from medmm.explain.contribution import predict
 from medmm.explain.occlusion import explain
-from medmm.model.encode import digest_of_files
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.pool import read_cases
+from medmm.read.source import Source
 from medmm.result import Evidence, Film, Refusal, ScoredCase
 from medmm.store import STORE, Store
 from medmm.write.picture import FILMS, write_picture
@@ -84,8 +84,8 @@ def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, wo
 def _content(row: CaseRow) -> str:
     """SHA-256 over everything that the prediction is made from; what cannot be read is refused later, by its reader."""
     digest = hashlib.sha256(repr((row.note, sorted(row.cells.items()))).encode())
-    for path in (row.study, row.note_file):
-        digest.update(digest_of_files(path) if path else b"none")
+    for source in (row.study, row.prior, Source(row.note_file) if row.note_file else None):
+        digest.update(source.digest() if source else b"none")
     return digest.hexdigest()
 
 
