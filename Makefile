@@ -29,11 +29,13 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-# The browser tests need Debian's chromium; anywhere else, put a chromium on the PATH.
+# The browser tests need Debian's chromium, the round trip through a PACS its Orthanc, and the search for burned-in text
+# the libraries that OpenCV draws on. Anywhere else, put a chromium and an Orthanc on the PATH.
 $(DEV): $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --group dev
-	command -v chromium >/dev/null || (apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null)
+	(command -v chromium && command -v Orthanc && test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so) >/dev/null || \
+	  (apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  chromium orthanc orthanc-dicomweb libgl1 libglib2.0-0 >/dev/null)
 	touch $@
 
 clean:

@@ -21,7 +21,10 @@ RecordValue = float | str
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
-    """One film or photograph as a viewer would show it: windowed, upright in polarity, nothing resampled."""
+    """One film or photograph as a viewer would show it: windowed, upright in polarity.
+
+    Nothing is resampled, but for a picture whose pixels are not square; its remarks say so.
+    """
 
     pixels: np.ndarray = field(repr=False)
     """(rows, columns) or (rows, columns, 3) float32 in [0, 1]; 0 is black, and air is dark on a radiograph."""
@@ -71,15 +74,15 @@ class Volume:
     """A stack of slices in space, or the frames of a cine in time: one series, or one phase of it."""
 
     voxels: np.ndarray = field(repr=False)
-    """(slices, rows, columns) int16 or float32 in the unit of the modality: Hounsfield units for CT. Colour cine:
-    (slices, rows, columns, 3) float32 in [0, 1]. Slices ascend along the normal, frames along time; nothing is
-    resampled and nothing is windowed."""
+    """(slices, rows, columns) int16 or float32 in the unit of the modality: Hounsfield units for CT, Gy for dose. A
+    colour cine is (slices, rows, columns, 3) float32 in [0, 1]. Slices ascend along the normal, frames along time;
+    nothing is resampled and nothing is windowed."""
     digest: str
     """SHA-256 over the digests of its files, in the order of the slices, hexadecimal."""
     affine: np.ndarray | None = field(default=None, repr=False)
     """(4, 4) float64: (column, row, slice, 1) to millimetres in the patient, x to the left, y to the back, z to the
     head (LPS, PS3.3 C.7.6.2.1.1); None for a cine and where the file does not say. The step from slice to slice is the
-    median one; where steps differ, `offsets_mm` is right."""
+    mean one, or the median where steps differ; then `offsets_mm` is right."""
     offsets_mm: tuple[float, ...] = ()
     """Of each slice, its place along the normal, ascending, 0 for the first; empty without affine."""
     window: tuple[float, float] | None = None

@@ -4,12 +4,13 @@ cohort.toml says what the columns of a cohort are (CohortConfig); run.toml says 
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from medmm.case import MODALITIES
 from medmm.errors import ConfigError
@@ -36,7 +37,7 @@ class NumberColumn(Dials):
     taken: str = ""
     """Column with the time at which the value was taken (ISO 8601); a value later than the study is left out."""
     code: str = ""
-    """For records from FHIR: the code of its Observation, 'system|code', or the LOINC code alone."""
+    """For records from FHIR: the code of its Observation, 'system|code', or the LOINC code alone; or 'Patient.age'."""
 
 
 class CategoryColumn(Dials):
@@ -46,7 +47,7 @@ class CategoryColumn(Dials):
     taken: str = ""
     """As NumberColumn.taken."""
     code: str = ""
-    """As NumberColumn.code."""
+    """As NumberColumn.code; or 'Patient.gender'."""
 
 
 def _kind_of_column(value: object) -> str:
@@ -104,9 +105,25 @@ class ImageRule(Dials):
     window: tuple[float, float] | None = None
     """Centre and width in which a volume is shown to the model and to people, instead of the file's own."""
 
+    @field_validator("description")
+    @classmethod
+    def _is_pattern(cls, description: str) -> str:
+        try:
+            re.compile(description)
+        except re.error as problem:
+            raise ValueError(f"is no regular expression: {problem}") from None
+        return description
+
+    @field_validator("window")
+    @classmethod
+    def _is_wide(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window and not window[1] > 0:
+            raise ValueError("has a width that is not above 0")
+        return window
+
 
 ANSWER_SECTIONS = ("findings", "impression", "conclusion", "diagnosis", "assessment", "interpretation")
-"""Sections of a note that state the answer, by the name that read.sections gives them in every language it knows."""
+"""Sections of a note that state the answer, by the name that read.chart.sections gives them in every language."""
 
 
 class FhirConfig(Dials):

@@ -66,6 +66,99 @@ class Placement:
             return np.where(nearest, value / weight, np.nan).astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where one axis of a volume lies in the cube that its encoder sees."""
+
+    length: int
+    """Slices at even steps, rows or columns."""
+    axis: int
+    """The axis of the cube: 0 to the right, 1 to the front, 2 to the head (RAS)."""
+    flipped: bool
+    """True if the original counts the other way."""
+    start: int
+    """First voxel of the cube that the volume fills; as many are free behind it, so a flip changes nothing."""
+    filled: int
+    """Voxels of the cube that the volume fills."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePlacement:
+    """Where a volume lies in the cube that the encoder sees, its shape in millimetres kept, and the way back."""
+
+    size: int
+    """Side of the cube in voxels."""
+    slices: Extent
+    rows: Extent
+    columns: Extent
+
+    @classmethod
+    def fit(cls, shape: tuple[int, int, int], affine: np.ndarray, size: int) -> VolumePlacement:
+        """Place a volume of (slices, rows, columns) in the middle of a cube, its longest side in mm filling it.
+
+        Axes are put the way that is nearest to right, front and head; nothing is turned by less than a right angle.
+
+        Args:
+            shape: of the voxels.
+            affine: (4, 4), (column, row, slice, 1) to LPS in mm, see Volume.affine.
+            size: side of the cube.
+        """
+        from scipy.optimize import linear_sum_assignment
+
+        steps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3, 2::-1]  # (RAS, (slice, row, column))
+        spacing = np.maximum(np.linalg.norm(steps, axis=0), 1e-6)
+        order, original = linear_sum_assignment(-np.abs(steps / spacing))
+        axis_of = {int(o): int(a) for a, o in zip(order, original, strict=True)}
+        lengths = spacing * shape
+        extents = []
+        for o in range(3):
+            filled = _of_parity(size * lengths[o] / lengths.max(), size)
+            flipped = bool(steps[axis_of[o], o] < 0)
+            extents.append(Extent(shape[o], axis_of[o], flipped, (size - filled) // 2, filled))
+        return cls(size, *extents)
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """For each axis of the original, the axis of the cube."""
+        return self.slices.axis, self.rows.axis, self.columns.axis
+
+    @property
+    def filled(self) -> tuple[int, int, int]:
+        """For each axis of the cube, how many of its voxels the volume fills."""
+        by_axis = {extent.axis: extent.filled for extent in (self.slices, self.rows, self.columns)}
+        return by_axis[0], by_axis[1], by_axis[2]
+
+    def to_cube(self, voxels: np.ndarray) -> np.ndarray:
+        """(slices, rows, columns) -> the same voxels, turned the way of the cube; a view."""
+        return np.flip(voxels, self._flips()).transpose(np.argsort(self.axes))
+
+    def from_cube(self, cells: np.ndarray) -> np.ndarray:
+        """Cells in the way of the cube (..., 3 axes) -> turned the way of the original; a view."""
+        lead = cells.ndim - 3
+        turned = cells.transpose(*range(lead), *(lead + axis for axis in self.axes))
+        return np.flip(turned, tuple(lead + o for o in self._flips()))
+
+    def _flips(self) -> tuple[int, ...]:
+        """Axes of the original that count the other way than the cube."""
+        extents = (self.slices, self.rows, self.columns)
+        return tuple(o for o, extent in enumerate(extents) if extent.flipped)
+
+    def plane(self) -> Placement:
+        """Where rows and columns of any slice lie in a plane of the cube."""
+        down, across = self.rows, self.columns
+        return Placement(down.length, across.length, self.size, down.start, across.start, down.filled, across.filled)
+
+    def depths(self, planes: int) -> np.ndarray:
+        """Centres of the encoder's planes along the slices: (planes,), 0 at the volume's first face, 1 at its last."""
+        at = (np.arange(planes) + 0.5) * self.size / planes
+        return cast("np.ndarray", (at - self.slices.start) / self.slices.filled)
+
+
+def _of_parity(length: float, size: int) -> int:
+    """The whole number nearest to `length` that leaves the same on both sides of `size`: a flip moves nothing."""
+    return max(2 - size % 2, size - 2 * round((size - length) / 2))
+
+
 def _bilinear(cells: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Sample `cells` at the outer product of fractional rows `y` and columns `x`, edges repeated."""
     for axis, at in ((0, y), (1, x)):

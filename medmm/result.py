@@ -91,14 +91,14 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class WordWeight:
-    """How much one whole word of the note moved one finding."""
+    """How much one whole word of the note moved one finding; in a long note, a run of words."""
 
     start: int
     """Offset of the first character in the note."""
     end: int
     """Offset behind the last character."""
     log_odds: float
-    """Signed: what the finding's log-odds lose when the model may not look at the word."""
+    """Signed: what the finding's log-odds lose when the model may not look at it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,19 +122,23 @@ class Explanation:
     method: str
     """The name of the method, shown beside the picture: 'token occlusion'."""
     overlays: tuple[Overlay, ...]
-    """One for each image."""
+    """One for each film of the evidence."""
     words: tuple[WordWeight, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """One image that the model was given, as it is shown beside the prediction."""
+    """One film or slice that the model was given, as it is shown beside the prediction."""
 
     digest: str
-    """SHA-256 of the file that it came from; the name under which its picture is kept."""
+    """SHA-256 of the file that it came from, or of the slice; the name under which its picture is kept."""
     modality: str
     view: str
     remarks: tuple[str, ...] = ()
+    prior: bool = False
+    """Whether it is of the prior study."""
+    part: str = ""
+    """Which part of a volume it is: 'slice 12 of 300', 'frame 3 of 40'; empty for a film."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

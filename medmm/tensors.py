@@ -5,6 +5,8 @@ Words become tensors in the text encoder, which owns its tokenizer.
 
 from __future__ import annotations
 
+import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,12 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from medmm.case import Image, RecordValue
+from medmm.case import Image, RecordValue, Volume
 from medmm.config import CategoryColumn, RecordColumn
-from medmm.placement import Placement
+from medmm.errors import ModelError
+from medmm.placement import Placement, VolumePlacement
+from medmm.slices import Shown, slice_step_mm
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 BINS = 8
 """Bins of a numeric record column."""
@@ -68,6 +72,92 @@ def _square(
         ]
     )
     return chain
+
+
+def volume_tensor(volume: Volume, size: int) -> tuple[Tensor, VolumePlacement]:
+    """Fit a volume into a cube of `size`, its shape in mm kept: (1, size, size, size) float32 in [0, 1], RAS.
+
+    Slices are first brought to even steps; then a side that shrinks is averaged, so that nothing is skipped, and one
+    that grows is interpolated.
+
+    Args:
+        volume: with affine, and not in colour.
+        size: side of the cube in voxels.
+    """
+    from monai.transforms import Compose, Resize, SpatialPad
+    from monai.utils import convert_to_tensor
+
+    if volume.affine is None:
+        raise ValueError("a volume without affine has no shape in millimetres")
+    voxels, affine = _even_steps(Shown.of(volume).apply(volume.voxels), volume)
+    placement = VolumePlacement.fit(voxels.shape, affine, size)
+    turned = np.ascontiguousarray(placement.to_cube(voxels))[None]
+    filled = tuple(placement.filled)
+    less = tuple(min(pair) for pair in zip(filled, turned.shape[1:], strict=True))
+    chain = Compose(
+        [
+            Resize(less, mode="area"),
+            Resize(filled, mode="trilinear", align_corners=False),
+            SpatialPad((size, size, size), method="symmetric"),
+        ]
+    )
+    return cast("Tensor", convert_to_tensor(chain(turned), track_meta=False)), placement
+
+
+def _even_steps(shown: np.ndarray, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Slices interpolated to even steps along the normal where theirs differ by more than 1 %, and their affine."""
+    at, affine = np.array(volume.offsets_mm), np.array(volume.affine)
+    step = slice_step_mm(volume)
+    affine[:3, 2] *= step / (float(np.linalg.norm(affine[:3, 2])) or 1.0)
+    if len(at) < 3 or np.abs(np.diff(at) - step).max() <= 0.01 * step:
+        return shown, affine
+    wanted = at[0] + step * np.arange(round((at[-1] - at[0]) / step) + 1)
+    above = np.clip(np.searchsorted(at, wanted), 1, len(at) - 1)
+    reach = np.maximum(at[above] - at[above - 1], 1e-6)
+    share = ((wanted - at[above - 1]) / reach).clip(0, 1).astype(np.float32)[:, None, None]
+    return shown[above - 1] * (1 - share) + shown[above] * share, affine
+
+
+def volume_network(name: str, state: Mapping[str, Tensor]) -> nn.Module:
+    """A MONAI network for volumes of one channel, from voxels to its last feature map, with random weights.
+
+    A ResNet is built as MONAI builds it for MedicalNet's weights (monai.networks.nets.ResNetFeatures): the first
+    convolution has a stride of 2, and how blocks are shortened is seen from the weights.
+
+    Args:
+        name: resnet10 to resnet200, densenet121 to densenet264, senet154, seresnet50 to seresnext101.
+        state: the weights that it is to take.
+
+    Raises:
+        ModelError: if MONAI has no such network with a feature map.
+    """
+    from monai.networks import nets
+    from torch import nn
+
+    build = getattr(nets, name, None)
+    family = re.fullmatch(r"(resnet|densenet|senet|seresnet|seresnext)\d+", name)
+    if build is None or family is None:
+        raise ModelError(
+            f"MONAI has no network for volumes called '{name}' that medmm can read",
+            "Use a resnet, densenet, senet, seresnet or seresnext of monai.networks.nets",
+        )
+    if family[1] == "resnet":
+        shortened = [key for key in state if ".downsample." in key]
+        network = build(
+            spatial_dims=3,
+            n_input_channels=1,
+            conv1_t_stride=2,
+            feed_forward=False,
+            shortcut_type="B" if shortened else "A",
+            bias_downsample=any(key.endswith(".bias") and ".downsample.0." in key for key in shortened),
+        )
+    elif family[1] == "densenet":
+        network = build(spatial_dims=3, in_channels=1, out_channels=1)
+        return nn.Sequential(OrderedDict(features=network.features, relu=nn.ReLU()))
+    else:
+        network = build(spatial_dims=3, in_channels=1, num_classes=1)
+    head = ("avgpool", "fc", "adaptive_avg_pool", "dropout", "last_linear")
+    return nn.Sequential(OrderedDict((key, part) for key, part in network.named_children() if key not in head))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from pydicom import config
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
+    MPEG2MPML,
     UID,
     ComputedRadiographyImageStorage,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
-    JPEGLosslessSV1,
     JPEGLSLossless,
-    MRImageStorage,
     RLELossless,
-    SecondaryCaptureImageStorage,
+    VLWholeSlideMicroscopyImageStorage,
     generate_uid,
 )
 
@@ -95,6 +95,89 @@ def _stored(pixels: np.ndarray) -> dict[str, Any]:
     } | ({"PlanarConfiguration": 0} if colour else {})
 
 
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def slices(count: int = 5, rows: int = 12, columns: int = 10) -> np.ndarray:
+    """(count, rows, columns) uint16, 12 bits: slices that differ from one another and from their mirror images."""
+    return np.stack([np.roll(ramp(rows, columns), 3 * place, axis=1) + np.uint16(place) for place in range(count)])
+
+
+def make_slice(pixels: np.ndarray, position: Any, orientation: Any = AXIAL, **elements: Any) -> FileDataset:
+    """A CT Image object that lies somewhere; an element given as None is left out."""
+    known: dict[str, Any] = {
+        "SOPClassUID": CTImageStorage,
+        "Modality": "CT",
+        "ImagePositionPatient": None if position is None else [float(number) for number in position],
+        "ImageOrientationPatient": [float(number) for number in orientation],
+        "PixelSpacing": [0.8, 0.8],
+        "FrameOfReferenceUID": "1.2.3.9",
+    }
+    return make_dicom(pixels, **(known | elements))
+
+
+def write_stack(
+    folder: Path,
+    voxels: np.ndarray,
+    positions: Any = None,
+    *,
+    names: Any = None,
+    each: Callable[[int], dict[str, Any]] = lambda place: {},
+    series: str = "1.2.3.4",
+    **elements: Any,
+) -> Path:
+    """A series of single slices.
+
+    Args:
+        folder: where to write them.
+        voxels: (slices, rows, columns) stored values.
+        positions: of each slice; axial and 2.5 mm apart by default.
+        names: of the files, in the order of the slices.
+        each: what only the slice at a place of `voxels` has.
+        series: its Series Instance UID; the instances' begin with it.
+        elements: what all slices have.
+    """
+    for place, pixels in enumerate(voxels):
+        position = (-10, 20, 2.5 * place) if positions is None else positions[place]
+        own = {"SeriesInstanceUID": series, "SOPInstanceUID": f"{series}.{place + 1}", "InstanceNumber": place + 1}
+        name = f"{place:03}.dcm" if names is None else names[place]
+        save(make_slice(pixels, position, **(own | elements | each(place))), folder / name)
+    return folder
+
+
+def make_enhanced(voxels: np.ndarray, positions: Any, orientation: Any = AXIAL, **elements: Any) -> FileDataset:
+    """An Enhanced CT object: what its frames share, and where each lies, in functional groups."""
+    shared, frames = Dataset(), []
+    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[float(number) for number in orientation])]
+    shared.PixelMeasuresSequence = [_item(PixelSpacing=[0.8, 0.8], SliceThickness=2.5)]
+    shared.PixelValueTransformationSequence = [_item(RescaleSlope=1, RescaleIntercept=-1024)]
+    shared.FrameVOILUTSequence = [_item(WindowCenter=40, WindowWidth=400)]
+    for place, position in enumerate(positions):
+        frame = Dataset()
+        frame.PlanePositionSequence = [_item(ImagePositionPatient=[float(number) for number in position])]
+        frame.FrameContentSequence = [_item(TemporalPositionIndex=1, StackID="1", InStackPositionNumber=place + 1)]
+        frames.append(frame)
+    known: dict[str, Any] = {
+        "SOPClassUID": EnhancedCTImageStorage,
+        "Modality": "CT",
+        "FrameOfReferenceUID": "1.2.3.9",
+        "NumberOfFrames": len(voxels),
+        "Rows": voxels.shape[1],
+        "Columns": voxels.shape[2],
+        "PixelData": voxels.tobytes(),
+        "SharedFunctionalGroupsSequence": [shared],
+        "PerFrameFunctionalGroupsSequence": frames,
+    }
+    return make_dicom(voxels[0], **(known | elements))
+
+
+def _item(**elements: Any) -> Dataset:
+    item = Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return item
+
+
 def save(dataset: FileDataset, path: Path, syntax: UID = ExplicitVRLittleEndian, frame: bytes | None = None) -> Path:
     """Write an object: compressed if the syntax asks for it, or with `frame` as it stands for its only frame."""
     if "PixelData" in dataset:
@@ -150,6 +233,14 @@ def write_bomb(path: Path, size: int) -> Path:
     return path
 
 
+def write_nested(path: Path, depth: int = 5000) -> Path:
+    """A file with sequences of undefined length, one within the other."""
+    item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    start = struct.pack("<2H2s2xL", 0x0040, 0xA730, b"SQ", 0xFFFFFFFF)
+    ends = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    return _raw(path, write(path, None).read_bytes() + (start + item) * depth + ends * depth)
+
+
 def _cut(path: Path, left: float, syntax: UID) -> Path:
     frame = compressed_frame(ramp(), syntax)
     return save(make_dicom(ramp()), path, syntax, frame[: int(len(frame) * left)])
@@ -175,11 +266,6 @@ BROKEN: dict[str, tuple[Reason, str, Callable[[Path], Path]]] = {
     "an empty folder": (Reason.EMPTY_STUDY, "no image file", _empty),
     "text that calls itself DICOM": (Reason.NOT_DICOM, "neither DICOM", lambda p: _raw(p, b"CANARYNAME CANARYID")),
     "an empty file": (Reason.NOT_DICOM, "neither DICOM", lambda path: _raw(path, b"")),
-    "a file without preamble": (
-        Reason.NOT_DICOM,
-        "neither DICOM",
-        lambda path: _raw(path, write(path, ramp()).read_bytes()[132:]),
-    ),
     "a report and nothing else": (Reason.NO_PIXELS, "no image", write_report),
     "an image object without pixels": (Reason.NO_PIXELS, "without pixel data", lambda path: write(path, None)),
     "a file cut within its first element": (
@@ -187,7 +273,7 @@ BROKEN: dict[str, tuple[Reason, str, Callable[[Path], Path]]] = {
         "may have been cut short",
         lambda path: _raw(path, write(path, ramp()).read_bytes()[:138]),
     ),
-    "pixels cut short": (Reason.CORRUPT, "does not decode", lambda path: _shortened(path, 100)),
+    "pixels cut short": (Reason.CORRUPT, "may have been cut short", lambda path: _shortened(path, 100)),
     "pixels cut off": (Reason.CORRUPT, "holds no pixels", lambda path: _shortened(path, ramp().nbytes + 12)),
     "JPEG 2000 cut short": (Reason.CORRUPT, "does not decode", lambda path: _cut(path, 0.7, JPEG2000Lossless)),
     "JPEG-LS cut short": (Reason.CORRUPT, "does not decode", lambda path: _cut(path, 0.7, JPEGLSLossless)),
@@ -224,22 +310,27 @@ BROKEN: dict[str, tuple[Reason, str, Callable[[Path], Path]]] = {
         "declares 65535 x 65535",
         lambda path: write(path, ramp(), Rows=65535, Columns=65535),
     ),
-    "a slice of CT": (
-        Reason.UNSUPPORTED,
-        r"slice of a volume \(CT\)",
-        lambda path: write(path, ramp(), Modality="CT", SOPClassUID=CTImageStorage),
+    "a frame that is not there": (
+        Reason.CORRUPT,
+        "holds 3840 bytes of pixels, and declares at least 7680",
+        lambda path: write(path, ramp(), NumberOfFrames=2),
     ),
-    "a slice of MR that hides its modality": (
-        Reason.UNSUPPORTED,
-        "slice of a volume",
-        lambda path: write(path, ramp(), Modality="CANARYNAME", SOPClassUID=MRImageStorage),
+    "more frames than can be": (
+        Reason.TOO_LARGE,
+        "in 2147483647 frames",
+        lambda path: write(path, ramp(), NumberOfFrames=2**31 - 1),
     ),
-    "a screenshot of CT": (
+    "a whole slide": (
         Reason.UNSUPPORTED,
-        r"slice of a volume \(CT\)",
-        lambda path: write(path, ramp(), Modality="CT", SOPClassUID=SecondaryCaptureImageStorage),
+        "is a whole slide",
+        lambda path: write(path, ramp(), SOPClassUID=VLWholeSlideMicroscopyImageStorage),
     ),
-    "several frames": (Reason.UNSUPPORTED, "has 2 frames", lambda path: write(path, ramp(), NumberOfFrames=2)),
+    "sequences in sequences": (Reason.CORRUPT, "nests its sequences", write_nested),
+    "a beginning without preamble and nothing more": (
+        Reason.NOT_DICOM,
+        "does not say what it holds",
+        lambda path: _raw(path, b"\x08\x00\x05\x00CS\x0a\x00CANARYNAME"),
+    ),
     "a photometric interpretation of no kind": (
         Reason.UNSUPPORTED,
         "of no known kind",
@@ -250,10 +341,10 @@ BROKEN: dict[str, tuple[Reason, str, Callable[[Path], Path]]] = {
         "photometric interpretation ARGB",
         lambda path: write(path, ramp(), PhotometricInterpretation="ARGB"),
     ),
-    "a codec that is not installed": (
+    "a film in the ordinary sense": (
         Reason.UNSUPPORTED,
-        "transfer syntax that is not read here: JPEG Lossless",
-        lambda path: save(make_dicom(ramp()), path, JPEGLosslessSV1, b"\xff\xd8\xff\xd9"),
+        "transfer syntax that is not read here: MPEG2",
+        lambda path: save(make_dicom(ramp()), path, MPEG2MPML, b"\0\0\1\xb3"),
     ),
     "a transfer syntax that no one knows": (
         Reason.UNSUPPORTED,

@@ -11,7 +11,7 @@ from torchvision import models as torchvision_models
 
 from medmm.case import MODALITIES
 from medmm.config import CategoryColumn, CohortConfig, FusionConfig, LabelColumns, NumberColumn, RunConfig
-from medmm.model.batch import Features, Layout
+from medmm.model.batch import PLACE, PRIOR, VIEW, Features, Layout
 from medmm.model.encode import Encoders
 from medmm.model.folder import Card, Model, build_network
 from medmm.model.fusion import Fusion, Network
@@ -60,12 +60,17 @@ def randomise(network: Network, seed: int = 0) -> Network:
 
 
 def random_case(
-    seed: int = 0, *, patches: int = 5, words: int = 7, record: bool = True, widths: Widths = WIDTHS
+    seed: int = 0, *, patches: int = 5, words: int = 7, record: bool = True, widths: Widths = WIDTHS, prior: int = 0
 ) -> Features:
-    """One encoded case; 0 patches, 0 words or no record is a modality that it does not have."""
+    """One encoded case; 0 patches, 0 words or no record is a modality that it does not have.
+
+    The last `prior` of its patches are of a prior study.
+    """
     draw = torch.Generator().manual_seed(seed)
-    place = torch.rand(patches, 3, generator=draw)
-    place[:, 2] = torch.arange(patches) % 3
+    place = torch.zeros(patches, PLACE)
+    place[:, :VIEW] = torch.rand(patches, 3, generator=draw)[:, :VIEW]
+    place[:, VIEW] = torch.arange(patches) % 3
+    place[patches - prior :, PRIOR] = 1
     taken = torch.tensor([record and i != 1 for i in range(widths.columns)], dtype=torch.bool)
     vectors = torch.rand(widths.columns, widths.bins, generator=draw)
     return Features(

@@ -144,7 +144,7 @@ def test_a_bert_on_disk_gives_two_layers_of_every_word_piece(bert: Path) -> None
     words = text(bert).encode(Note(NOTE))
 
     assert words.tokens.shape == (13, 2 * 32)  # [CLS] no fever , ha ##emo ##pty ##sis since 3 days . [SEP]
-    assert not words.cut
+    assert words.remarks == ()
 
 
 def test_the_last_half_is_what_the_network_itself_gives(bert: Path) -> None:
@@ -181,35 +181,72 @@ def test_spans_are_whole_words_of_the_note_as_written(minilm: TextEncoder, note:
     assert set(words.word_of) - {-1} == set(range(len(expected)))  # every word has word pieces
 
 
-def test_a_long_note_is_cut_and_keeps_its_end_mark(bert: Path) -> None:
+def test_nothing_of_a_long_note_is_cut(bert: Path) -> None:
     encoder = text(bert, max_words=16)
     long = Note("cough since 3 days, " * 20)
 
     words = encoder.encode(long)
 
+    ids = encoder.tokenizer(long.text, verbose=False)["input_ids"]
+    assert len(words.tokens) == len(words.word_of) == len(ids) == 102
+    assert sorted(set(words.word_of) - {-1}) == list(range(80))
+    assert (words.word_of[0], words.word_of[-1]) == (-1, -1)
+    assert words.remarks == ("note of 100 word pieces read in 9 pieces",)
+
+
+def test_each_word_piece_of_a_long_note_is_what_the_window_with_most_context_makes_of_it(bert: Path) -> None:
+    encoder = text(bert, max_words=16)
+    long = Note("no fever cough since 3 days , " * 4)  # 28 word pieces: windows begin at 0, 11 and 14
     ids = encoder.tokenizer(long.text)["input_ids"]
-    ids = [*ids[:15], ids[-1]]
-    with torch.inference_mode():
-        expected = encoder.network(input_ids=torch.tensor([ids])).last_hidden_state[0]
-    assert words.cut
-    assert len(words.tokens) == len(words.word_of) == 16
-    assert ids[-1] == encoder.tokenizer.sep_token_id
-    torch.testing.assert_close(words.tokens[:, 32:].float(), expected, rtol=0, atol=2e-3)
-    assert words.word_of[-1] == -1
+
+    words = encoder.encode(long)
+
+    expected = {}
+    for start in (0, 11, 14):
+        with torch.inference_mode():
+            read = encoder.network(input_ids=torch.tensor([[ids[0], *ids[start + 1 : start + 15], ids[-1]]]))
+        expected[start] = read.last_hidden_state[0]
+    whole = torch.cat([expected[0][:13], expected[11][2:9], expected[14][6:]])
+    torch.testing.assert_close(words.tokens[:, 32:].float(), whole, rtol=0, atol=2e-3)
 
 
-def test_a_note_of_exactly_the_longest_length_is_not_cut(bert: Path) -> None:
+def test_the_last_word_of_a_long_note_is_read(bert: Path) -> None:
+    encoder = text(bert, max_words=16)
+    long = "cough since 3 days, " * 20
+
+    fever, none = (encoder.encode(Note(long + end)).tokens for end in ("fever", "haemoptysis"))
+
+    assert not torch.equal(fever[-2], none[-2])
+    assert torch.equal(fever[:50], none[:50])
+
+
+def test_of_a_note_without_end_the_middle_is_left_out_and_said_so(bert: Path) -> None:
+    encoder = text(bert, max_words=16)
+    long = Note("cough " * 5_000 + "fever")
+
+    words = encoder.encode(long)
+
+    assert words.remarks == (
+        "note of 5001 word pieces read in 32 pieces; word pieces 180 to 4829 left out, since it is too long",
+    )
+    read = [index for index in words.word_of if index >= 0]
+    assert read == [*range(179), *range(4829, 5001)]
+    assert len(words.tokens) == len(read) + 2
+    assert [long.text[start:end] for start, end in words.spans][read[-1]] == "fever"
+
+
+def test_a_note_of_exactly_the_longest_length_is_read_at_once(bert: Path) -> None:
     words = text(bert, max_words=16).encode(Note("cough " * 14))
 
     assert len(words.tokens) == 16
-    assert not words.cut
+    assert words.remarks == ()
 
 
-def test_a_note_is_never_longer_than_the_network_can_read(bert: Path) -> None:
+def test_no_window_is_longer_than_the_network_can_read(bert: Path) -> None:
     words = text(bert, max_words=512).encode(Note("cough " * 300))
 
-    assert len(words.tokens) == 64
-    assert words.cut
+    assert len(words.tokens) == 302
+    assert words.remarks == ("note of 300 word pieces read in 7 pieces",)
 
 
 def test_an_older_folder_with_a_vocabulary_file_reads_the_same(bert: Path, copy: Path) -> None:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from medmm.case import MODALITIES
 from medmm.explain.contribution import Subset, predict, shapley
 from medmm.explain.occlusion import METHOD, explain
-from medmm.model.batch import Batch, Features, ImageLayout, Layout
+from medmm.model.batch import Batch, Features, ImageLayout, Layout, collate
 from medmm.model.folder import Model
 from medmm.placement import Placement
 from medmm.result import Finding
+from medmm.slices import Picture
 from tests.models import (
     LABELS,
     cases_of_every_pattern,
@@ -28,7 +29,7 @@ from tests.models import (
 GRID = (5, 5)
 NOTE_SPANS = ((0, 2), (3, 8), (10, 21), (22, 27), (28, 29))
 WORD_OF = (-1, 0, 1, -1, 2, 2, 2, -1)
-"""Two words, a comma, a word of three pieces, the end; the last two words lie behind a cut."""
+"""Two words, a comma, a word of three pieces, the end; the last two words were not read."""
 
 
 def worth(values: dict[str, float]) -> dict[Subset, np.ndarray]:
@@ -41,11 +42,11 @@ def log_odds(finding: Finding) -> float:
 
 
 def layout(shapes: tuple[tuple[int, int], ...]) -> Layout:
-    images = []
+    images: list[ImageLayout] = []
     for rows, columns in shapes:
         placed = Placement.fit(rows, columns, 160)
         cells = tuple(int(cell) for cell in np.flatnonzero(placed.covered(GRID)))
-        images.append(ImageLayout(cells, GRID, placed))
+        images.append(ImageLayout(cells, GRID, placed, Picture(len(images))))
     return Layout(tuple(images), WORD_OF, NOTE_SPANS)
 
 
@@ -240,7 +241,7 @@ def test_the_word_that_the_model_depends_on_has_its_weight_with_its_sign(brighte
     assert weights == {(0, 2): 0, (3, 8): 0, (10, 21): pytest.approx(-1.5)}
 
 
-def test_words_behind_a_cut_are_left_out(model: Model) -> None:
+def test_words_that_were_not_read_are_left_out(model: Model) -> None:
     for explanation in explain(model, shown_case()):
         assert [(word.start, word.end) for word in explanation.words] == list(NOTE_SPANS[:3])
 
@@ -324,3 +325,47 @@ def test_what_a_case_does_not_have_is_not_explained(model: Model, pattern: int) 
         assert len(explanation.overlays) == int(image)
         assert len(explanation.words) == 3 * int(note)
         assert all(np.isfinite(overlay.cells).all() for overlay in explanation.overlays)
+
+
+def many(pictures: int, words: int) -> Features:
+    """A case of many pictures of 5 by 5 patches, and of a long note."""
+    placed = Placement.fit(160, 160, 160)
+    cells = tuple(range(GRID[0] * GRID[1]))
+    images = tuple(ImageLayout(cells, GRID, placed, Picture(number)) for number in range(pictures))
+    spans = tuple((6 * word, 6 * word + 5) for word in range(words))
+    case = random_case(3, patches=pictures * len(cells), words=words + 2)
+    return replace(case, layout=Layout(images, (-1, *range(words), -1), spans))
+
+
+def test_a_case_of_many_pictures_and_words_is_explained_with_few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    network = random_network(fusion())
+    network.register_forward_hook(lambda _, given, answer: asked.append(len(answer)))
+    case = many(pictures=20, words=3000)
+
+    (explanation, *_) = explain(model_without_encoders(network), case)
+
+    assert sum(asked) < 200
+    assert len(explanation.overlays) == 20
+    assert all(np.isfinite(overlay.cells).all() for overlay in explanation.overlays)
+    starts = [word.start for word in explanation.words]
+    assert explanation.words[0].start == 0
+    assert explanation.words[-1].end == 6 * 2999 + 5
+    assert starts == sorted(set(starts))
+
+
+def test_patches_that_were_hidden_together_bear_what_their_block_was_worth() -> None:
+    network = random_network(fusion())
+    case = many(pictures=20, words=3000)
+    model = model_without_encoders(network)
+
+    explanation = explain(model, case)[1]
+
+    cells = explanation.overlays[7].cells
+    value = cells[0, 0]
+    together = [7 * cells.size + int(cell) for cell in np.flatnonzero(cells == value)]
+    shown = collate([case])
+    whole = network(shown)[0, 1]
+    shown.image_mask[0, together] = False
+    assert len(together) > 1
+    assert (whole - network(shown)[0, 1]).item() == pytest.approx(float(value), abs=1e-5)

@@ -9,7 +9,7 @@ from torch import Tensor
 from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
 from medmm.learn.fit import Examples, fit
-from medmm.model.batch import Batch, Features, collate
+from medmm.model.batch import VIEW, Batch, Features, collate
 from medmm.model.fusion import PATTERNS, Fusion, Network, modalities_of, pattern_of
 from medmm.model.heads import Widths
 from medmm.tensors import BINS
@@ -242,7 +242,8 @@ def test_a_cohort_without_a_record_is_answered_from_the_other_two() -> None:
 def test_several_films_of_a_case_are_told_apart_by_their_view() -> None:
     network = random_network(fusion())
     batch = collate([random_case(1)])
-    turned = replace(batch, place=torch.cat([batch.place[..., :2], 2 - batch.place[..., 2:]], dim=-1))
+    turned = replace(batch, place=batch.place.clone())
+    turned.place[..., VIEW] = 2 - turned.place[..., VIEW]
 
     assert (answer(network, turned) - answer(network, batch)).abs().max() > 1e-4
 

@@ -4,16 +4,18 @@ import csv
 import math
 import os
 import pickle
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medmm.case import Case
 from medmm.config import CategoryColumn, CohortConfig, LabelColumns, NumberColumn
 from medmm.errors import CohortError, ConfigError, DataError, Reason
-from medmm.read.cohort import Cohort, read_case, read_cohort
-from medmm.read.folder import read_folder
-from medmm.read.source import Source
+from medmm.read.cohort import Cohort, join_sides, read_case, read_cohort
+from medmm.read.sources.folder import read_folder
+from medmm.read.sources.source import Source
 from tests.dicom_files import CANARIES, ramp, write
 
 LABELS = LabelColumns(columns=("pneumonia", "effusion"))
@@ -290,8 +292,8 @@ def test_a_cohort_without_labels_cannot_be_learnt(tmp_path: Path) -> None:
 
 
 def test_each_folder_and_each_image_of_a_bare_folder_is_a_case(tmp_path: Path) -> None:
-    for name in ("b/film.dcm", "a/x/film.dcm", "single.dcm", ".hidden/film.dcm"):
-        write(tmp_path / name, ramp())
+    for number, name in enumerate(("b/film.dcm", "a/x/film.dcm", "single.dcm", ".hidden/film.dcm")):
+        write(tmp_path / name, ramp(), StudyInstanceUID=f"1.2.{number}")
     for name in ("DICOMDIR", "report.pdf"):
         (tmp_path / name).write_bytes(b"x")
 
@@ -362,3 +364,227 @@ def test_a_folder_whose_name_is_not_utf8_becomes_a_case_with_a_printable_id(tmp_
 
     assert [row.case_id for row in rows] == [r"M\udcfcller", r"two\nlines"]
     assert all(row.study is not None and row.study.path.is_dir() for row in rows)
+
+
+# What else a row may name: a text file, a prior study, times; and what it may not
+
+MORE = CONFIG.model_copy(
+    update={
+        "prior": "before",
+        "time": "at",
+        "record": {
+            "crp": NumberColumn(unit="mg/L", taken="crp_at"),
+            "lactate": NumberColumn(unit="mmol/L", taken="crp_at"),
+        },
+    }
+)
+MORE_HEADER = ["case_id", "patient_id", "study", "note", "before", "at", "crp", "lactate", "crp_at"]
+MORE_HEADER += ["pneumonia", "effusion", "ward"]
+MORE_ROW = ["c1", "CANARYID", "studies/c1", "Cough.", "studies/c0", "2024-05-31T14:30", "12", "", "2024-05-31T10:00"]
+MORE_ROW += ["1", "", "CANARYACCESSION"]
+
+
+def more(folder: Path, config: CohortConfig = MORE, **cells: str) -> Cohort:
+    found = [cells.get(name, cell) for name, cell in zip(MORE_HEADER, MORE_ROW, strict=True)]
+    return read_cohort(table(folder, found, header=MORE_HEADER), config)
+
+
+def test_a_row_holds_its_prior_study_its_time_and_the_times_of_its_values(tmp_path: Path) -> None:
+    (only,) = more(tmp_path).rows
+
+    assert only.prior == Source(tmp_path / "studies/c0")
+    assert only.time == datetime(2024, 5, 31, 14, 30)
+    assert dict(only.cells) == {"crp": "12", "lactate": "", "crp_at": "2024-05-31T10:00"}
+
+
+def test_columns_that_are_no_input_are_kept_apart_for_checks(tmp_path: Path) -> None:
+    (only,) = more(tmp_path).rows
+
+    assert dict(only.other) == {"ward": "CANARYACCESSION", "at": "2024-05-31T14:30"}
+    assert "CANARYACCESSION" not in repr(only)
+
+
+def test_a_row_with_everything_travels_between_processes(tmp_path: Path) -> None:
+    (only,) = more(tmp_path).rows
+
+    again = pickle.loads(pickle.dumps(only))
+
+    assert (again.prior, again.time, dict(again.other)) == (only.prior, only.time, dict(only.other))
+    assert again.digest() == only.digest()
+
+
+@pytest.mark.parametrize("changed", [{"note": "x"}, {"crp": "13"}, {"crp_at": ""}, {"at": "2024-06-01"}])
+def test_the_digest_of_a_row_changes_with_its_inputs(tmp_path: Path, changed: Any) -> None:
+    assert more(tmp_path).rows[0].digest() != more(tmp_path, **changed).rows[0].digest()
+
+
+def test_the_digest_of_a_row_does_not_change_with_what_is_no_input(tmp_path: Path) -> None:
+    assert more(tmp_path).rows[0].digest() == more(tmp_path, ward="x", pneumonia="0").rows[0].digest()
+
+
+@pytest.mark.parametrize("column", ["before", "at", "crp_at"])
+def test_every_column_that_is_named_must_be_there(tmp_path: Path, column: str) -> None:
+    header = ["x" if name == column else name for name in MORE_HEADER]
+
+    assert f"cases.csv has no column '{column}'" in refusal(table(tmp_path, MORE_ROW, header=header), MORE)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"time": "crp"},
+        {"time": "crp_at"},
+        {"prior": "study"},
+        {"note": "before"},
+        {"record": {"crp": NumberColumn(unit="", taken="pneumonia")}},
+        {"record": {"at": NumberColumn(unit="")}},
+        {"record": {"crp_at": NumberColumn(unit="", taken="crp_at")}},
+    ],
+)
+def test_no_column_is_two_things(tmp_path: Path, update: dict[str, Any]) -> None:
+    folder = table(tmp_path, MORE_ROW, header=MORE_HEADER)
+
+    assert "is named for two things" in refusal(folder, MORE.model_copy(update=update))
+
+
+def test_an_empty_time_or_prior_is_none(tmp_path: Path) -> None:
+    (only,) = more(tmp_path, before=" ", at="").rows
+
+    assert (only.prior, only.time) == (None, None)
+
+
+@pytest.mark.parametrize("cell", ["CANARYNAME", "2024", "2024-05", "31.5.2024"])
+def test_a_time_of_a_study_that_is_none_is_refused_without_repeating_it(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(CohortError) as caught:
+        more(tmp_path, at=cell)
+
+    assert str(caught.value) == "case c1: 'at' is not a time. Write it as 2024-05-31T14:30 (ISO 8601)."
+
+
+@pytest.mark.parametrize("column", ["note", "before"])
+@pytest.mark.parametrize("path", ["../CANARYNAME.txt", "/etc/CANARYNAME.txt", "C:\\x.txt", "a\\..\\b.txt", "a\0b.txt"])
+def test_no_path_of_a_row_leads_out_of_the_folder(tmp_path: Path, column: str, path: str) -> None:
+    cells: Any = {column: path}
+
+    with pytest.raises(CohortError) as caught:
+        more(tmp_path, **cells)
+
+    name = {"note": "note", "before": "prior study"}[column]
+    assert f"the {name} of case c1 lies outside the cohort" in str(caught.value)
+    assert "CANARYNAME" not in str(caught.value)
+
+
+def sides(cohort: Cohort) -> tuple[Any, Any, tuple[str, ...]]:
+    (only,) = cohort.rows
+    found = join_sides(cohort, only, only.time)
+    assert not any(canary in repr(found) for canary in CANARIES)
+    return found
+
+
+def test_a_note_may_be_in_a_text_file(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "CANARYNAME 1.TXT").write_text("Fever.\nFINDINGS: CANARYNOTE")
+
+    note, _, _ = sides(more(tmp_path, note="notes/CANARYNAME 1.TXT"))
+
+    assert note.text == "Fever."
+    assert note.remarks == ("sections left out, since they state the answer: FINDINGS",)
+
+
+def test_a_text_file_that_is_not_there_refuses_the_case_and_its_name_is_no_note(tmp_path: Path) -> None:
+    cohort = more(tmp_path, note="notes/CANARYNAME.txt")
+
+    with pytest.raises(DataError) as caught:
+        join_sides(cohort, cohort.rows[0], None)
+
+    assert caught.value.code == Reason.MISSING_STUDY
+    assert "CANARYNAME" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["See a.txt\nfor more: b.txt", "Report in a.txt."])
+def test_a_note_that_speaks_of_a_text_file_is_a_note(tmp_path: Path, cell: str) -> None:
+    assert sides(more(tmp_path, note=cell))[0].text == cell
+
+
+def test_a_note_that_is_nothing_but_the_answer_is_none_and_that_is_said(tmp_path: Path) -> None:
+    note, record, remarks = sides(more(tmp_path, note="IMPRESSION: CANARYNOTE"))
+
+    assert note is None
+    assert record is not None
+    assert remarks == ("no note: sections left out, since they state the answer: IMPRESSION",)
+
+
+def test_a_section_that_is_not_known_cannot_be_left_out(tmp_path: Path) -> None:
+    config = MORE.model_copy(update={"sections_left_out": ("findings", "impresion")})
+
+    with pytest.raises(ConfigError, match="no section 'impresion' is known in 'sections_left_out'"):
+        more(tmp_path, config)
+
+
+def test_values_that_are_later_than_the_study_are_left_out_and_said(tmp_path: Path) -> None:
+    _, record, remarks = sides(more(tmp_path, lactate="2", crp_at="2024-06-01T10:00"))
+
+    assert record is None
+    assert remarks == ("crp left out: taken after the study", "lactate left out: taken after the study")
+
+
+def test_the_time_of_the_table_comes_before_that_of_the_header(tmp_path: Path) -> None:
+    write(tmp_path / "studies/c1/film.dcm", ramp(), StudyDate="20240101", StudyTime="120000")
+    cohort, late = (more(tmp_path, before="", at=at) for at in ("2024-05-31T14:30", ""))
+
+    assert dict(read_case(cohort, cohort.rows[0]).record.values) == {"crp": 12.0}  # type: ignore[union-attr]
+    assert read_case(late, late.rows[0]).record is None
+
+
+def prior_case(folder: Path, **elements: Any) -> Case:
+    now: dict[str, Any] = {"StudyInstanceUID": "1.2.3", "StudyDate": "20240531", "StudyTime": "143000"}
+    write(folder / "studies/c1/film.dcm", ramp(), **now)
+    before = {"StudyInstanceUID": "1.2.2", "StudyDate": "20230101", "StudyTime": "090000"}
+    write(folder / "studies/c0/film.dcm", ramp(), **(before | elements))
+    cohort = more(folder, at="")
+    return read_case(cohort, cohort.rows[0])
+
+
+def test_a_prior_study_of_the_same_patient_is_read(tmp_path: Path) -> None:
+    case = prior_case(tmp_path)
+
+    assert case.prior is not None
+    assert case.prior.uid == "1.2.2"
+    assert case.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("elements", "words"),
+    [
+        ({"PatientID": "CANARYID2"}, "its prior study is another patient's"),
+        ({"StudyDate": "20240601"}, "its prior study is not shown to be earlier than its study"),
+        ({"StudyDate": "20240531", "StudyTime": "143000"}, "its prior study is not shown to be earlier than its study"),
+        ({"StudyDate": "20240531", "StudyTime": None}, "its prior study is not shown to be earlier than its study"),
+        ({"StudyInstanceUID": "1.2.3"}, "its prior study is the study itself"),
+    ],
+)
+def test_a_prior_study_that_is_none_refuses_the_case(tmp_path: Path, elements: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        prior_case(tmp_path, **elements)
+
+    assert caught.value.code == Reason.WRONG_PRIOR
+    assert words in str(caught.value)
+    assert not any(canary in str(caught.value) for canary in CANARIES)
+
+
+def test_what_cannot_be_checked_of_a_prior_study_is_said(tmp_path: Path) -> None:
+    case = prior_case(tmp_path, PatientID=None, StudyDate=None)
+
+    assert case.remarks == (
+        "check: prior study not checked to be the same patient's, since a file does not state whose it is",
+        "check: prior study not checked to be earlier, since its time or the study's is not known",
+    )
+
+
+def test_a_prior_study_without_a_study_of_now_is_left_out_and_said(tmp_path: Path) -> None:
+    cohort = more(tmp_path, study="")
+
+    case = read_case(cohort, cohort.rows[0])
+
+    assert case.prior is None
+    assert case.remarks == ("prior study left out: the case has no study to compare with it",)

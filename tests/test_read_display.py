@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRBigEndian, JPEGBaseline8Bit, UltrasoundImageSt
 
 from medmm.case import Image
 from medmm.errors import DataError, Reason
-from medmm.read.dicom import read_study
+from medmm.read.dicom.study import read_study
 from tests.dicom_files import jpeg, make_dicom, ramp, save, write
 
 GREY = np.array([[0, 1000], [2000, 4000]], dtype="<u2")
@@ -134,14 +134,15 @@ def test_a_window_without_width_is_left_out_with_a_remark(tmp_path: Path, width:
     image = show(tmp_path, GREY, WindowCenter=40, WindowWidth=width)
 
     np.testing.assert_allclose(image.pixels, GREY / 4000, atol=1e-6)
-    assert image.remarks[0] == f"VOI window of width {width:g} is not valid and was left out"
+    assert image.remarks[0] == f"check: VOI window of width {width:g} is not valid and was left out"
 
 
 def test_a_window_that_shows_nothing_is_left_out_with_a_remark(tmp_path: Path) -> None:
     image = show(tmp_path, GREY, WindowCenter=30000, WindowWidth=10)
 
     np.testing.assert_allclose(image.pixels, GREY / 4000, atol=1e-6)
-    assert image.remarks == ("VOI window 30000/10 shows nothing of the picture: smallest to largest value instead",)
+    said = "check: VOI window 30000/10 shows nothing of the picture: smallest to largest value instead"
+    assert image.remarks == (said,)
 
 
 def test_a_window_of_width_one_is_a_threshold(tmp_path: Path) -> None:
@@ -274,6 +275,27 @@ def test_a_palette_becomes_rgb(tmp_path: Path, bits: int, scale: int) -> None:
     assert image.remarks == ("palette applied",)
 
 
+def test_a_palette_in_segments_becomes_rgb(tmp_path: Path) -> None:
+    elements: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name, last in (("Red", 255), ("Green", 0), ("Blue", 51)):
+        segments = [0, 1, 0, 1, 3, last * 257]  # one entry of 0, then three on a line to the last: PS3.3 C.7.9.2
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
+        elements[f"Segmented{name}PaletteColorLookupTableData"] = np.array(segments, "<u2").tobytes()
+
+    image = show(tmp_path, np.array([[0, 3]], np.uint8), **elements)
+
+    np.testing.assert_allclose(image.pixels, np.array([[[0, 0, 0], [1, 0, 0.2]]]), atol=1e-6)
+
+
+def test_pixels_of_one_bit_are_black_and_white(tmp_path: Path) -> None:
+    bits = np.array([[1, 0, 0, 1, 1, 0, 1, 0]] * 2, np.uint8)
+    packed: dict[str, Any] = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+
+    image = show(tmp_path, bits, PixelData=np.packbits(bits, bitorder="little").tobytes(), **packed)
+
+    np.testing.assert_array_equal(image.pixels, bits)
+
+
 def test_signed_colours_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, colours(), PixelRepresentation=1).code == Reason.UNSUPPORTED
 
@@ -293,7 +315,7 @@ def test_a_raw_film_is_said_to_be_raw(tmp_path: Path) -> None:
     raw = show(tmp_path, GREY, PresentationIntentType="FOR PROCESSING")
     ready = show(tmp_path, GREY, PresentationIntentType="FOR PRESENTATION")
 
-    assert raw.remarks[-1] == "raw film, for processing and not for viewing"
+    assert raw.remarks[-1] == "check: raw film, for processing and not for viewing"
     assert not any("raw" in remark for remark in ready.remarks)
 
 

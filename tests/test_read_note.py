@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medmm.errors import DataError, Reason
-from medmm.read.note import MAX_BYTES, read_note
+from medmm.read.chart.note import MAX_BYTES, read_note
 
 
 def text(source: str | Path) -> str:
@@ -72,3 +72,20 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
     assert problem.code == Reason.MISSING_STUDY
     assert "CANARYNAME" not in str(problem)
+
+
+def test_sections_that_state_the_answer_are_left_out_of_a_file_too(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_bytes(b"HISTORY: Cough.\r\nFINDINGS: CANARYNOTE.\r\n")
+
+    note = read_note("c1", tmp_path / "note.txt", ("findings", "impression"))
+
+    assert note is not None
+    assert note.text == "HISTORY: Cough."
+    assert note.remarks == ("sections left out, since they state the answer: FINDINGS",)
+
+
+def test_a_note_is_read_whole_unless_something_is_to_be_left_out() -> None:
+    note = read_note("c1", "FINDINGS: normal.")
+
+    assert note is not None
+    assert (note.text, note.remarks) == ("FINDINGS: normal.", ())

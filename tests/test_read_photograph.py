@@ -12,7 +12,7 @@ import pytest
 from medmm.case import Image, Study
 from medmm.errors import DataError, Reason
 from medmm.read import photograph
-from medmm.read.dicom import read_study
+from medmm.read.dicom.study import read_study
 from tests.dicom_files import jpeg, ramp, write
 
 GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
@@ -51,6 +51,12 @@ def test_a_jpeg_is_read_closely(tmp_path: Path, flat: Any) -> None:
 
     assert image.pixels.shape == pixels.shape
     np.testing.assert_allclose(image.pixels, pixels / 255, atol=3 / 255)
+
+
+def test_a_photograph_says_how_it_is_stored(tmp_path: Path) -> None:
+    image = read(save(PIL.Image.fromarray(COLOUR), tmp_path / "a.png"))
+
+    assert image.acquisition == {"Columns": "6", "Format": "PNG", "Mode": "RGB", "Rows": "4"}
 
 
 def test_sixteen_bits_of_grey_are_kept(tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ def test_of_several_pictures_the_first_is_read(tmp_path: Path) -> None:
     image = read(save(pictures[0], tmp_path / "a.png", save_all=True, append_images=pictures[1:]))
 
     np.testing.assert_allclose(image.pixels, GREY / 255, atol=1e-6)
-    assert image.remarks == ("first of several pictures in the file",)
+    assert image.remarks == ("check: first of several pictures in the file",)
 
 
 def test_photographs_come_in_the_order_of_their_names_and_after_the_films(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import PIL.Image
 import pytest
 
 from medmm.case import Study
-from medmm.errors import DataError
-from medmm.read.pool import read_studies
-from medmm.read.source import Source
+from medmm.errors import DataError, Reason
+from medmm.read.pool import in_children, read_studies
+from medmm.read.sources.source import Source
 from tests.dicom_files import CANARIES, ramp, write
 
 
@@ -68,7 +68,7 @@ def test_a_child_that_hangs_or_dies_costs_its_own_study_only(tmp_path: Path, fil
 
 
 def test_a_study_reads_to_the_same_pixels_in_a_child(film: Path) -> None:
-    from medmm.read.dicom import read_study
+    from medmm.read.dicom.study import read_study
 
     (answer,) = (study for _, study in read_studies([("c1", Source(film))], workers=1))
 
@@ -100,6 +100,40 @@ def test_jobs_are_asked_for_only_as_they_are_needed(film: Path) -> None:
 
     assert codes([first]) == {"c0": "read"}
     assert len(asked) < 5
+
+
+class PanicException(BaseException):
+    """What a Rust codec throws when it panics: no Exception."""
+
+
+def throw(kind: type[BaseException]) -> None:
+    """A reader that fails in a way that no one foresaw."""
+    raise kind("CANARYNAME")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (ValueError, Reason.CRASH),
+        (RecursionError, Reason.CRASH),
+        (PanicException, Reason.CRASH),
+        (MemoryError, Reason.TOO_LARGE),
+    ],
+)
+def test_whatever_a_reader_throws_is_an_answer_without_its_text(kind: type[BaseException], code: Reason) -> None:
+    ((case_id, answer),) = in_children(throw, [("c1", (kind,))], workers=1)
+
+    assert isinstance(answer, DataError)
+    assert (case_id, answer.code) == ("c1", code)
+    assert not any(canary in str(answer) for canary in CANARIES)
+
+
+def test_innocent_studies_are_read_however_many_guilty_ones_are_among_them(film: Path) -> None:
+    jobs = [(f"c{n}", Source(DeadlyPath(film) if n % 3 == 1 else film)) for n in range(9)]
+
+    found = codes(list(read_studies(jobs, workers=2)))
+
+    assert found == {f"c{n}": "crash" if n % 3 == 1 else "read" for n in range(9)}
 
 
 def test_no_jobs_are_no_answers() -> None:

@@ -336,3 +336,13 @@ def test_the_worklist_can_be_read_while_cases_are_written(tmp_path: Path) -> Non
     assert writer.exitcode == 0
     assert counts == sorted(counts)
     assert counts[-1] == 50
+
+
+def test_a_slice_and_a_film_of_the_prior_study_are_kept_as_such(tmp_path: Path) -> None:
+    case = scored_case("c1", views=("PA", "LL"))
+    first, second = case.evidence.films
+    films = (replace(first, part="slice 12 of 300"), replace(second, prior=True))
+    with Store(tmp_path / "store.sqlite") as store:
+        store.keep([replace(case, evidence=replace(case.evidence, films=films))])
+
+        assert store.case(case.prediction.model_id, "c1").evidence.films == films

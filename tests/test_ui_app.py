@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -247,3 +248,20 @@ def test_a_mistake_of_ours_is_one_line_and_quotes_no_patient(
     assert NOTE not in shown.error[0].value
     assert "KeyError" in caplog.text
     assert NOTE not in caplog.text
+
+
+def test_many_slices_and_the_prior_study_are_chosen_with_a_slider(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = scored_case("ct", (0.45, 0.05, 0.99), views=("PA",) * 9)
+    first = case.evidence.films[0]
+    slices = [replace(first, modality="CT", view="", part=f"slice {n} of 300") for n in range(8)]
+    films = (*slices, replace(first, prior=True))
+    with Store(out / "store.sqlite") as store:
+        store.keep([replace(case, evidence=replace(case.evidence, films=films))])
+
+    shown = press(page(out, monkeypatch), "Open most urgent")
+
+    (slider,) = shown.select_slider
+    assert slider.options[4] == "CT slice 4 of 300"
+    assert slider.options[8] == "Film 9, PA, prior"
+    assert "image (8 slices, prior study)" in words(shown)
+    assert not slider.set_value(8).run().exception

@@ -15,6 +15,8 @@ from ui.folder import films_folder
 from ui.note import marked_note
 from ui.say import escape, literal, moment, name
 
+_BUTTONS = 6
+"""Films that have a button each, side by side."""
 _EMPTY = '<p class="mm-empty">{}</p>'
 
 
@@ -109,20 +111,34 @@ def _films(out: Path, scored: ScoredCase, explanation: Explanation) -> None:
     if not evidence.films:
         st.html(_EMPTY.format("No image was given."))
         return
-    numbers = range(len(evidence.films))
-    place = 0
-    if len(numbers) > 1:
-        place = st.segmented_control(
+    place = _chosen_film(scored) if len(evidence.films) > 1 else 0
+    film = evidence.films[place]
+    viewer.show(picture_path(films_folder(out), film.digest), given.film_name(place + 1, film), explanation, place)
+
+
+def _chosen_film(scored: ScoredCase) -> int:
+    """A button for each of a few films; for more, or slices, a slider that moves through them in their order."""
+    films = scored.evidence.films
+    key = f"film-{scored.prediction.case_id}"
+
+    def called(number: int) -> str:
+        return given.film_name(number + 1, films[number])
+
+    if len(films) > _BUTTONS or any(film.part for film in films):
+        return int(
+            st.select_slider("Picture", range(len(films)), key=key, label_visibility="collapsed", format_func=called)
+        )
+    return int(
+        st.segmented_control(
             "Film",
-            numbers,
+            range(len(films)),
             default=0,
             required=True,
-            key=f"film-{scored.prediction.case_id}",
+            key=key,
             label_visibility="collapsed",
-            format_func=lambda n: given.film_name(n + 1, evidence.films[n].view),
+            format_func=called,
         )
-    film = evidence.films[place]
-    viewer.show(picture_path(films_folder(out), film.digest), given.film_name(place + 1, film.view), explanation, place)
+    )
 
 
 def _note(evidence: Evidence, explanation: Explanation) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from medmm.case import RecordValue
-from medmm.result import Evidence, Prediction
+from medmm.result import Evidence, Film, Prediction
 from ui.say import escape, name
 
 
 def given(prediction: Prediction, evidence: Evidence) -> str:
     """HTML: one mark for each modality that the model knows how to use."""
-    films = len(evidence.films)
-    count = {"image": f" ({films} films)" if films > 1 else ""}
+    count = {"image": _count(evidence.films)}
     marks = [f'<span class="mm-given">✓ {escape(m)}{count.get(m, "")}</span>' for m in prediction.present]
     marks += [f'<span class="mm-absent">{escape(m)} not given</span>' for m in prediction.absent]
     return f'<div class="mm-marks"><span class="mm-quiet">The model saw</span>{"".join(marks)}</div>'
@@ -30,16 +29,31 @@ def record_table(record: Mapping[str, RecordValue], units: Mapping[str, str]) ->
 
 
 def remarks(prediction: Prediction, evidence: Evidence) -> str:
-    """HTML: what the reader did or left out, of the case and of each film; empty if there is nothing to say."""
+    """HTML: what the reader did or left out, of the case and of each film; empty if there is nothing to say.
+
+    What was done with a volume stands in the remarks of the case, once, and not beside each of its slices.
+    """
     lines = [escape(remark) for remark in prediction.remarks]
     for place, film in enumerate(evidence.films, 1):
-        lines += [f"{escape(film_name(place, film.view))}: {escape(remark)}" for remark in film.remarks]
+        said = () if film.part else film.remarks
+        lines += [f"{escape(film_name(place, film))}: {escape(remark)}" for remark in said]
     return f'<ul class="mm-remarks">{"".join(f"<li>{line}</li>" for line in lines)}</ul>' if lines else ""
 
 
-def film_name(place: int, view: str) -> str:
-    """How a film is called on the screen; `place` counts from 1."""
-    return f"Film {place}, {view}" if view else f"Film {place}"
+def film_name(place: int, film: Film) -> str:
+    """How a film or slice is called on the screen; `place` counts from 1."""
+    known = [f"{film.modality} {film.part}" if film.part else f"Film {place}", film.view, "prior" if film.prior else ""]
+    return ", ".join(part for part in known if part)
+
+
+def _count(films: Sequence[Film]) -> str:
+    """How many pictures there are, where it is more than one film: ' (1 film, 16 slices, prior study)'."""
+    current = [film for film in films if not film.prior]
+    slices = sum(bool(film.part) for film in current)
+    counts = [(len(current) - slices, "film"), (slices, "slice")]
+    said = [f"{count} {kind}{'s' if count > 1 else ''}" for count, kind in counts if count]
+    said += ["prior study"] if len(current) < len(films) else []
+    return f" ({', '.join(said)})" if len(films) > 1 else ""
 
 
 def _value(value: RecordValue) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medmm.case import Case, RecordValue, Study
-from medmm.config import ImageRule
+from medmm.case import Case, Note, Record, Study
 from medmm.errors import DataError
 from medmm.model.batch import Features
-from medmm.model.encode import EncodedNote, EncodedStudy, Encoders, FeatureCache
-from medmm.read.cohort import CaseRow, Cohort
-from medmm.read.note import read_note
-from medmm.read.pool import read_studies
-from medmm.read.record import read_record
+from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders, FeatureCache, remarks_of
+from medmm.read.cohort import CaseRow, Cohort, join_sides
+from medmm.read.pool import read_cases
 from medmm.tensors import RecordBins
 
 Progress = Callable[[int, int], None]
@@ -22,24 +19,22 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EncodedCase:
-    """A row of the cohort whose study and note have been through their encoders."""
+class EncodedRow:
+    """A row of the cohort whose sides have been through their encoders."""
 
     row: CaseRow
-    study: EncodedStudy | None
-    note: EncodedNote | None
-    record: dict[str, RecordValue]
+    case: EncodedCase
 
     def features(self, encoders: Encoders, bins: RecordBins) -> Features:
         """What the model eats; the record needs the bins of the training cases."""
-        return encoders.features(self.row.case_id, bins, self.study, self.note, self.record)
+        return encoders.features(self.case, bins)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedCohort:
     """The cases that could be read, in the order of their rows, and those that could not."""
 
-    cases: tuple[EncodedCase, ...]
+    cases: tuple[EncodedRow, ...]
     refused: tuple[DataError, ...]
 
 
@@ -47,70 +42,95 @@ def encode_cohort(
     cohort: Cohort, encoders: Encoders, cache_folder: Path, progress: Progress, workers: int | None = None
 ) -> EncodedCohort:
     """Encode all rows of a cohort; a row that was encoded before costs a file read."""
-    cache = FeatureCache(cache_folder, encoders)
-    done = 0
-    studies: dict[str, EncodedStudy | DataError] = {}
-    for case_id, study in _studies(cohort.rows, cohort.config.images, encoders, cache, workers):
-        studies[case_id] = study
-        done += 1
-        progress(done, len(cohort.rows))
-    cases: list[EncodedCase] = []
-    refused: list[DataError] = []
+    reader = _Reader(cohort, encoders, FeatureCache(cache_folder, encoders))
+    found: dict[str, EncodedCase | DataError] = {}
+    left, keys = [], {}
     for row in cohort.rows:
-        try:
-            cases.append(_case(cohort, row, studies.get(row.case_id), encoders, cache))
-        except DataError as problem:
-            refused.append(problem)
-        if row.study is None:
-            done += 1
-            progress(done, len(cohort.rows))
-    return EncodedCohort(tuple(cases), tuple(refused))
-
-
-def _studies(
-    rows: tuple[CaseRow, ...],
-    rules: tuple[ImageRule, ...],
-    encoders: Encoders,
-    cache: FeatureCache,
-    workers: int | None,
-) -> Iterator[tuple[str, EncodedStudy | DataError]]:
-    """What is in the cache first, then what must be decoded."""
-    keys: dict[str, str] = {}
-    for row in rows:
-        if row.study is None:
-            continue
-        keys[row.case_id] = cache.key(row.study.digest() + repr(rules).encode()) if row.study.exists() else ""
-        kept = cache.study(keys[row.case_id])
-        if kept is not None:
-            yield row.case_id, kept
-            del keys[row.case_id]
-    jobs = [(row.case_id, row.study) for row in rows if row.study is not None and row.case_id in keys]
-    if not jobs:
-        return
-    for case_id, study in read_studies(jobs, rules, workers):
-        if isinstance(study, Study):
-            encoded = encoders.encode_study(study)
-            cache.keep_study(keys[case_id], encoded)
-            yield case_id, encoded
+        keys[row.case_id] = reader.keys(row)
+        known = reader.known(row, keys[row.case_id])
+        if known is None:
+            left.append(row)
         else:
-            yield case_id, study
+            found[row.case_id] = known
+            progress(len(found), len(cohort.rows))
+    for row, case in read_cases(cohort, left, workers):
+        found[row.case_id] = case if isinstance(case, DataError) else reader.encoded(row, keys[row.case_id], case)
+        progress(len(found), len(cohort.rows))
+    answers = [(row, found[row.case_id]) for row in cohort.rows]
+    return EncodedCohort(
+        tuple(EncodedRow(row, case) for row, case in answers if isinstance(case, EncodedCase)),
+        tuple(case for _, case in answers if isinstance(case, DataError)),
+    )
 
 
-def _case(
-    cohort: Cohort, row: CaseRow, study: EncodedStudy | DataError | None, encoders: Encoders, cache: FeatureCache
-) -> EncodedCase:
-    """Join the sides of one row; raises DataError if one of them is bad or none is there."""
-    if isinstance(study, DataError):
-        raise study
-    note = read_note(row.case_id, row.note_file or row.note)
-    record = read_record(row.case_id, row.cells, cohort.config.record)
-    if study is None:
-        Case(row.case_id, row.patient_id, note=note, record=record)  # refuses a row with nothing in it
-    encoded = None
-    if note is not None:
-        key = cache.key(note.text.encode())
-        encoded = cache.note(key)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reader:
+    """Rows to encoded cases, with what is in the cache or with what was read from files."""
+
+    cohort: Cohort
+    encoders: Encoders
+    cache: FeatureCache
+
+    def keys(self, row: CaseRow) -> tuple[str, str]:
+        """Names of study and prior in the cache; '' for what the row has not.
+
+        A prior is kept beside its study and not for itself: that it is the same patient's, and earlier, was checked
+        when both were read.
+        """
+        if row.study is None or not row.study.exists():
+            return "", ""
+        content = row.study.digest() + repr(self.cohort.config.images).encode()
+        if row.prior is None or not row.prior.exists():
+            return self.cache.key(content), ""
+        return self.cache.key(content), self.cache.key(content + row.prior.digest() + repr(row.time).encode())
+
+    def known(self, row: CaseRow, keys: tuple[str, str]) -> EncodedCase | DataError | None:
+        """A row whose studies are in the cache, or that has none; None if files must be decoded."""
+        study, prior = (self.cache.study(key) for key in keys)
+        if row.study is not None and (study is None or (row.prior is not None and prior is None)):
+            return None
+        try:
+            note, record, remarks = join_sides(self.cohort, row, row.time or (study.time if study else None))
+            if study is None:
+                Case(row.case_id, row.patient_id, note=note, record=record)  # refuses a row with nothing in it
+            return self._joined(row, study, prior, note, record, remarks)
+        except DataError as problem:
+            return problem
+
+    def encoded(self, row: CaseRow, keys: tuple[str, str], case: Case) -> EncodedCase:
+        """A case that was read from files; its studies are kept."""
+        study, prior = (self._study(key, study) for key, study in zip(keys, (case.study, case.prior), strict=True))
+        return self._joined(row, study, prior, case.note, case.record, case.remarks)
+
+    def _study(self, key: str, study: Study | None) -> EncodedStudy | None:
+        """A study, encoded and kept."""
+        if study is None:
+            return None
+        encoded = self.encoders.encode_study(study)
+        self.cache.keep_study(key, encoded)
+        return encoded
+
+    def _joined(
+        self,
+        row: CaseRow,
+        study: EncodedStudy | None,
+        prior: EncodedStudy | None,
+        note: Note | None,
+        record: Record | None,
+        remarks: tuple[str, ...],
+    ) -> EncodedCase:
+        """Put the sides of one row together."""
+        values = record.values if record else {}
+        said = remarks_of(note, record, remarks)
+        return EncodedCase(row.case_id, study, prior, self._note(note), values, said)
+
+    def _note(self, note: Note | None) -> EncodedNote | None:
+        """The note, encoded once."""
+        if note is None:
+            return None
+        key = self.cache.key(note.text.encode())
+        encoded = self.cache.note(key)
         if encoded is None:
-            encoded = encoders.encode_note(note)
-            cache.keep_note(key, encoded)
-    return EncodedCase(row, study, encoded, dict(record.values) if record else {})
+            encoded = self.encoders.encode_note(note)
+            self.cache.keep_note(key, encoded)
+        return encoded

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from medmm.learn.split import folds_by_patient
 from medmm.learn.stack import fit_weights
 from medmm.learn.stage import Stage
 from medmm.model.fusion import PATTERNS, Fusion, Network, centred, modalities_of, pattern_of
-from medmm.model.heads import Pool, Textbook
+from medmm.model.heads import Probe, Textbook
 
 Tell = Callable[[str, Epoch], None]
 
@@ -65,10 +66,11 @@ def fit_heads(body: Fusion, train: Examples, config: TrainingConfig) -> Tensor:
         if modality not in body.heads or not len(has):
             continue
         cases = train.take(has)
-        features = infer(Pool(modality), cases, config.batch_size).numpy()
+        head = cast("Probe", body.heads[modality])
+        features = infer(head.pool, cases, config.batch_size).numpy()
         probe = fit_probe(features, cases.targets.numpy(), fold_of[has], multi_class=body.multi_class)
         for name in ("centre", "spread", "weight", "bias"):
-            getattr(body.heads[modality], name).copy_(torch.from_numpy(getattr(probe, name)))
+            getattr(head, name).copy_(torch.from_numpy(getattr(probe, name)))
         held_out = torch.from_numpy(probe.held_out).float()
         heard[has, m] = centred(held_out) if body.multi_class else held_out
     return heard

@@ -20,7 +20,7 @@ from medmm.errors import CohortError, ConfigError, DataError
 from medmm.files import write_whole
 from medmm.judge.comparison import Comparison
 from medmm.judge.metrics import youden_threshold
-from medmm.learn.encode import EncodedCase, encode_cohort
+from medmm.learn.encode import EncodedRow, encode_cohort
 from medmm.learn.fit import Epoch, Examples, infer
 from medmm.learn.fuse import late_ensemble, stacked_ensemble, train_network
 from medmm.learn.split import Part, split_patients
@@ -86,7 +86,7 @@ def train(
     }
     if not all(chosen.values()):
         raise CohortError(f"{len(encoded.cases)} readable cases are too few to split by patient", "Give more patients")
-    bins = RecordBins.learn(cohort.config.record, (case.record for case in chosen["train"]))
+    bins = RecordBins.learn(cohort.config.record, (case.case.record for case in chosen["train"]))
     sets = {part: _examples(cases, encoders, bins) for part, cases in chosen.items()}
     _require_stated(cohort.labels, sets["train"])
 
@@ -103,7 +103,7 @@ def train(
     return Trained(model, comparison, encoded.refused, gates)
 
 
-def _examples(cases: list[EncodedCase], encoders: Encoders, bins: RecordBins) -> Examples:
+def _examples(cases: list[EncodedRow], encoders: Encoders, bins: RecordBins) -> Examples:
     targets = torch.tensor([list(case.row.targets.values()) for case in cases], dtype=torch.float32)
     features = tuple(case.features(encoders, bins) for case in cases)
     return Examples(features, tuple(case.row.patient_id for case in cases), targets)
@@ -188,7 +188,7 @@ def _claim(path: Path, run: RunConfig, sets: dict[str, Examples]) -> None:
     write_whole(path, lambda target: target.write_text(content, encoding="utf-8"))
 
 
-def _write_split(path: Path, cases: tuple[EncodedCase, ...], parts: list[Part]) -> None:
+def _write_split(path: Path, cases: tuple[EncodedRow, ...], parts: list[Part]) -> None:
     """Who was where: case_id and part, so that evaluation never sees training patients."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -201,6 +201,6 @@ def _digest(examples: Examples) -> str:
     """SHA-256 over features and answers: two models with the same digest learnt from the same cases."""
     digest = hashlib.sha256(examples.targets.numpy().tobytes())
     for case in examples.features:
-        for tensor in (case.image, case.note, case.record):
+        for tensor in (case.image, case.place, case.note, case.record):
             digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()

@@ -14,6 +14,13 @@ from torch import Tensor
 
 from medmm.case import MODALITIES
 from medmm.placement import Placement
+from medmm.slices import Picture
+
+PLACE = 6
+"""Numbers that say where a patch lies: its row and column in its picture from 0 to 1, the index of the view, how deep
+the picture lies in its volume from 0 to 1 (0.5 for a film), the kind of picture (0 a film, 1 a slice in space, 2 a
+frame in time), and 1 for a patch of the prior study."""
+ROW, COLUMN, VIEW, DEPTH, KIND, PRIOR = range(PLACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +29,9 @@ class Features:
 
     case_id: str
     image: Tensor
-    """(P, C) float16, the patches of all images one after the other."""
+    """(P, C) float16, the patches of all pictures one after the other, those of the prior study behind."""
     place: Tensor
-    """(P, 3) float32: row and column of each patch in its image from 0 to 1, and the index of the view."""
+    """(P, PLACE) float32, see PLACE."""
     note: Tensor
     """(T, W) float16."""
     record: Tensor
@@ -36,8 +43,9 @@ class Features:
 
     @property
     def present(self) -> tuple[bool, bool, bool]:
-        """Which modalities the case has, in the order of MODALITIES."""
-        return len(self.image) > 0, len(self.note) > 0, bool(self.taken.any())
+        """Which modalities the case has, in the order of MODALITIES; a prior study alone is no image."""
+        current = bool((self.place[:, PRIOR] == 0).any())
+        return current, len(self.note) > 0, bool(self.taken.any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +56,25 @@ class Layout:
     word_of: tuple[int, ...] = ()
     """For each word piece, the index of its whole word in `spans`, or -1."""
     spans: tuple[tuple[int, int], ...] = ()
+    prior: tuple[ImageLayout, ...] = ()
+    """Of the prior study."""
+
+    @property
+    def pictures(self) -> tuple[ImageLayout, ...]:
+        """All of them in the order of their patches: the study's, then the prior's."""
+        return self.images + self.prior
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
-    """How the patches of one image lie in its square."""
+    """How the patches of one picture lie in its square: a film, a slice, or a plane of a volume at its slice."""
 
     cells: tuple[int, ...]
     """Index of each patch's cell in the flattened grid."""
     grid: tuple[int, int]
     placement: Placement
+    picture: Picture
+    """Which picture of its study it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +84,7 @@ class Batch:
     image: Tensor
     """(B, P, C)."""
     place: Tensor
-    """(B, P, 3)."""
+    """(B, P, PLACE)."""
     image_mask: Tensor
     """(B, P)."""
     note: Tensor
@@ -84,15 +101,24 @@ class Batch:
 
     @property
     def present(self) -> Tensor:
-        """(B, M) bool."""
-        return torch.stack([mask.any(dim=1) for mask in (self.image_mask, self.note_mask, self.record_mask)], dim=1)
+        """(B, M) bool; a prior study alone is no image."""
+        masks = (self.image_mask & ~self.prior, self.note_mask, self.record_mask)
+        return torch.stack([mask.any(dim=1) for mask in masks], dim=1)
+
+    @property
+    def prior(self) -> Tensor:
+        """Which patches are of the prior study: (B, P) bool, within image_mask."""
+        return self.image_mask & (self.place[..., PRIOR] > 0)
 
     def only(self, keep: Tensor) -> Batch:
-        """The same cases with modalities hidden: `keep` is (B, M) or (M,) bool."""
+        """The same cases with modalities hidden: `keep` is (B, M) or (M,) bool.
+
+        The prior study belongs to the image, and is hidden where no patch of the study of now is left.
+        """
         keep = keep.expand(len(self.image), len(MODALITIES))
         return replace(
             self,
-            image_mask=self.image_mask & keep[:, 0:1],
+            image_mask=self.image_mask & (keep & self.present)[:, 0:1],
             note_mask=self.note_mask & keep[:, 1:2],
             record_mask=self.record_mask & keep[:, 2:3],
         )

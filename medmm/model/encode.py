@@ -9,40 +9,54 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from medmm.case import Note, RecordValue, Study
+from medmm.case import Case, Note, Record, RecordValue, Study, Volume
 from medmm.config import EncoderConfig
 from medmm.files import write_whole
-from medmm.model.batch import Features, ImageLayout, Layout
-from medmm.model.encoders import ImageEncoder, TextEncoder, load_image_encoder, load_text_encoder
+from medmm.model.batch import PLACE, PRIOR, Features, ImageLayout, Layout
+from medmm.model.encoders import (
+    ImageEncoder,
+    Patches,
+    TextEncoder,
+    VolumeEncoder,
+    load_image_encoder,
+    load_text_encoder,
+    load_volume_encoder,
+)
 from medmm.placement import Placement
+from medmm.slices import Picture, Shown, depths, slice_images, spread_slices
 from medmm.tensors import RecordBins, view_index
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = "3"
+_FORMAT = "4"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
 _SAID = "said"
 """Name under which what is not a tensor stands in a file of the cache, as JSON."""
+_FILM, _SLICE, _FRAME = range(3)
+"""Kinds of picture, see PLACE."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedStudy:
-    """All images of a study, encoded."""
+    """All pictures of a study, encoded: its films, and its volumes as slices or planes."""
 
     tokens: Tensor
     """(P, C) float16."""
     place: Tensor
-    """(P, 3), see Features.place."""
+    """(P, PLACE), see PLACE."""
     images: tuple[ImageLayout, ...]
     remarks: tuple[str, ...]
+    time: datetime | None = None
+    """See Study.time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,64 +70,170 @@ class EncodedNote:
     remarks: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedCase:
+    """All sides of one case, encoded; the record waits for the bins of the training cases."""
+
+    case_id: str
+    study: EncodedStudy | None
+    prior: EncodedStudy | None
+    """Never without a study."""
+    note: EncodedNote | None
+    record: Mapping[str, RecordValue]
+    remarks: tuple[str, ...] = ()
+    """Of the note, the record and the case, beside what its study, prior and note say of themselves."""
+
+
 class Encoders:
-    """The two frozen encoders of a model."""
+    """The frozen encoders of a model."""
 
     def __init__(self, config: EncoderConfig, saved: Path | None = None) -> None:
         """Load them; `saved` is a model folder that keeps weights which are not embedded in a package."""
-        image, text = (saved / "image_encoder.safetensors", saved / "text_encoder") if saved else (None, None)
-        self.image: ImageEncoder = load_image_encoder(config, image if image and image.exists() else None)
-        self.text: TextEncoder = load_text_encoder(config, text if text and text.exists() else None)
+
+        def kept(name: str) -> Path | None:
+            return saved / name if saved and (saved / name).exists() else None
+
+        self.image: ImageEncoder = load_image_encoder(config, kept("image_encoder.safetensors"))
+        self.volume: VolumeEncoder | None = load_volume_encoder(config, kept("volume_encoder.safetensors"))
+        self.text: TextEncoder = load_text_encoder(config, kept("text_encoder"))
+        self.volume_slices = config.volume_slices
         if torch.cuda.is_available():
-            self.image.cuda()
-            self.text.cuda()
+            for network in (self.image, self.volume, self.text):
+                if network is not None:
+                    network.cuda()
 
     @property
     def digest(self) -> str:
-        """Stands for both encoders and their settings."""
-        parts = (_FORMAT, self.image.digest, self.image.size, self.text.digest, self.text.max_words)
+        """Stands for all encoders and their settings."""
+        volume = (self.volume_slices, *((self.volume.digest, self.volume.size) if self.volume else ()))
+        parts = (_FORMAT, self.image.digest, self.image.size, volume, self.text.digest, self.text.max_words)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
+    @property
+    def image_width(self) -> int:
+        """Channels of a patch: those of the image encoder, then those of the volume encoder if there is one."""
+        return self.image.width + (self.volume.width if self.volume else 0)
+
+    def encode(self, case: Case, *, prior: bool) -> EncodedCase:
+        """All sides of a case; `prior` says whether the model knows what to do with an earlier study."""
+        study = self.encode_study(case.study) if case.study else None
+        earlier = self.encode_study(case.prior) if case.prior and study and prior else None
+        remarks = remarks_of(case.note, case.record, case.remarks)
+        if case.prior and earlier is None:
+            remarks += ("prior study left out: the model knows none",)
+        note = self.encode_note(case.note) if case.note else None
+        values: Mapping[str, RecordValue] = case.record.values if case.record else {}
+        return EncodedCase(case.case_id, study, earlier, note, values, remarks)
+
     def encode_study(self, study: Study) -> EncodedStudy:
-        """Each image through the image encoder, alone."""
-        patches = [self.image.encode(image) for image in study.images]
-        places = []
-        for image, patch in zip(study.images, patches, strict=True):
-            centres = torch.from_numpy(patch.placement.cell_centres(patch.grid)[patch.cells])
-            view = torch.full((len(centres), 1), float(view_index(image)))
-            places.append(torch.cat([centres, view], dim=1))
-        layouts = tuple(ImageLayout(tuple(int(c) for c in p.cells), p.grid, p.placement) for p in patches)
+        """Each film, and each slice or volume, through its encoder, alone."""
+        seen = list(self._seen(study))
         said = [*study.remarks, *(remark for image in study.images for remark in image.remarks)]
+        for number, volume in enumerate(study.volumes):
+            said += [*volume.remarks, *self._said_of(volume, sum(one.picture.volume == number for one in seen))]
         return EncodedStudy(
-            torch.cat([p.tokens for p in patches]), torch.cat(places), layouts, tuple(dict.fromkeys(said))
+            tokens=torch.cat([one.patches.tokens for one in seen]),
+            place=torch.cat([one.place() for one in seen]),
+            images=tuple(one.layout() for one in seen),
+            remarks=tuple(dict.fromkeys(said)),
+            time=study.time,
         )
 
     def encode_note(self, note: Note) -> EncodedNote:
         """The note through the text encoder."""
         words = self.text.encode(note)
-        cut = (f"note cut after {self.text.max_words} word pieces",) if words.cut else ()
-        return EncodedNote(words.tokens, words.word_of, words.spans, cut)
+        return EncodedNote(words.tokens, words.word_of, words.spans, words.remarks)
 
-    def features(
-        self,
-        case_id: str,
-        bins: RecordBins,
-        study: EncodedStudy | None,
-        note: EncodedNote | None,
-        record: Mapping[str, RecordValue] | None,
-    ) -> Features:
+    def features(self, case: EncodedCase, bins: RecordBins) -> Features:
         """Put the sides of one case together."""
-        vectors, taken = bins.encode(record or {})
+        vectors, taken = bins.encode(case.record)
+        studies = [study for study in (case.study, case.prior) if study is not None]
+        note = case.note
+        places = [study.place.clone() for study in studies]
+        for place in places[1:]:
+            place[:, PRIOR] = 1
+        said = [*(case.study.remarks if case.study else ())]
+        said += [f"prior study: {remark}" for remark in (case.prior.remarks if case.prior else ())]
         return Features(
-            case_id=case_id,
-            image=study.tokens if study else torch.zeros(0, self.image.width, dtype=torch.half),
-            place=study.place if study else torch.zeros(0, 3),
+            case_id=case.case_id,
+            image=torch.cat([torch.zeros(0, self.image_width).half(), *(study.tokens for study in studies)]),
+            place=torch.cat([torch.zeros(0, PLACE), *places]),
             note=note.tokens if note else torch.zeros(0, self.text.width, dtype=torch.half),
             record=torch.from_numpy(vectors),
             taken=torch.from_numpy(taken),
-            layout=Layout(study.images if study else (), note.word_of if note else (), note.spans if note else ()),
-            remarks=(*(study.remarks if study else ()), *(note.remarks if note else ())),
+            layout=Layout(
+                images=case.study.images if case.study else (),
+                word_of=note.word_of if note else (),
+                spans=note.spans if note else (),
+                prior=case.prior.images if case.prior else (),
+            ),
+            remarks=(*said, *(note.remarks if note else ()), *case.remarks),
         )
+
+    def _seen(self, study: Study) -> Iterator[_Seen]:
+        """What the encoders make of each picture, in the order of films, volumes and slices."""
+        for index, image in enumerate(study.images):
+            yield _Seen(self._flat(self.image.encode(image)), Picture(index), _FILM, 0.5, view_index(image))
+        for number, volume in enumerate(study.volumes):
+            if self.volume is not None and _has_shape(volume):
+                for plane in self.volume.encode(volume):
+                    tokens = torch.nn.functional.pad(plane.patches.tokens, (self.image.width, 0))
+                    patches = replace(plane.patches, tokens=tokens)
+                    yield _Seen(patches, Picture(plane.index, number), _SLICE, plane.depth)
+                continue
+            chosen, depth = spread_slices(volume, self.volume_slices), depths(volume)
+            kind = _FRAME if volume.affine is None else _SLICE
+            for index, image in zip(chosen, slice_images(volume, chosen), strict=True):
+                patches = self._flat(self.image.encode(image))
+                yield _Seen(patches, Picture(index, number), kind, float(depth[index]))
+
+    def _flat(self, patches: Patches) -> Patches:
+        """Patches of the image encoder, as wide as those of both encoders."""
+        behind = self.image_width - self.image.width
+        return replace(patches, tokens=torch.nn.functional.pad(patches.tokens, (0, behind)))
+
+    def _said_of(self, volume: Volume, pictures: int) -> Iterator[str]:
+        """How a volume was shown and read."""
+        remark = Shown.of(volume).remark
+        if remark:
+            yield remark
+        parts = f"{volume.slices} {'frames' if volume.affine is None else 'slices'}"
+        if self.volume is not None and _has_shape(volume):
+            yield f"{volume.modality} of {parts} read as a volume"
+        elif pictures < volume.slices:
+            yield f"{volume.modality} of {parts}: {pictures} of them read, evenly spread"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What an encoder made of one picture."""
+
+    patches: Patches
+    picture: Picture
+    kind: int
+    depth: float
+    view: int = 0
+
+    def place(self) -> Tensor:
+        """(P, PLACE), see PLACE."""
+        centres = torch.from_numpy(self.patches.placement.cell_centres(self.patches.grid)[self.patches.cells])
+        rest = torch.tensor([self.view, self.depth, self.kind, 0], dtype=torch.float32)
+        return torch.cat([centres, rest.expand(len(centres), -1)], dim=1)
+
+    def layout(self) -> ImageLayout:
+        """Where the patches lie."""
+        patches = self.patches
+        return ImageLayout(tuple(int(c) for c in patches.cells), patches.grid, patches.placement, self.picture)
+
+
+def _has_shape(volume: Volume) -> bool:
+    """Whether a network for volumes can read it: grey, and with a place in space."""
+    return volume.affine is not None and volume.voxels.ndim == 3
+
+
+def remarks_of(note: Note | None, record: Record | None, case: tuple[str, ...]) -> tuple[str, ...]:
+    """What the readers of note and record left out, and then what was left out of the case as a whole."""
+    return (*(note.remarks if note else ()), *(record.remarks if record else ()), *case)
 
 
 class FeatureCache:
@@ -134,14 +254,21 @@ class FeatureCache:
             return None
         tensors, said = kept
         images = tuple(
-            ImageLayout(tuple(i["cells"]), (i["grid"][0], i["grid"][1]), Placement(**i["placement"]))
+            ImageLayout(
+                tuple(i["cells"]), (i["grid"][0], i["grid"][1]), Placement(**i["placement"]), Picture(**i["picture"])
+            )
             for i in said["images"]
         )
-        return EncodedStudy(tensors["tokens"], tensors["place"], images, tuple(said["remarks"]))
+        time = datetime.fromisoformat(said["time"]) if said["time"] else None
+        return EncodedStudy(tensors["tokens"], tensors["place"], images, tuple(said["remarks"]), time)
 
     def keep_study(self, key: str, study: EncodedStudy) -> None:
         """Remember an encoded study."""
-        said = {"images": [asdict(image) for image in study.images], "remarks": study.remarks}
+        said = {
+            "images": [asdict(image) for image in study.images],
+            "remarks": study.remarks,
+            "time": study.time.isoformat() if study.time else "",
+        }
         self._save(key, {"tokens": study.tokens, "place": study.place}, said)
 
     def note(self, key: str) -> EncodedNote | None:

@@ -1,13 +1,14 @@
-"""Frozen encoders: pixels to patch features, a note to word-piece features. Named, not built in.
+"""Frozen encoders: pixels and voxels to patch features, a note to word-piece features. Named, not built in.
 
-Every image and every note goes through its encoder alone and in float32: what a case is encoded to cannot depend
-on its batch-mates, and no padding exists here.
+Every image, every volume and every note goes through its encoder alone and in float32: what a case is encoded to
+cannot depend on its batch-mates, and no padding exists here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medmm.case import Image, Note
+from medmm.case import Image, Note, Volume
 from medmm.config import EncoderConfig
 from medmm.errors import ModelError
 from medmm.placement import Placement
-from medmm.tensors import image_tensor
+from medmm.slices import nearest_slice
+from medmm.tensors import image_tensor, volume_network, volume_tensor
 
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -29,6 +31,8 @@ _LITE = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
 _HALF = float(torch.finfo(torch.half).max)
 _PROBE = "No fever, 38,5 °C; Fièvre: HAEMOPTYSIS naïve straße (x3/day)."
 """A line in which capitals, accents and signs show how a tokenizer reads."""
+_WINDOWS = 32
+"""Pieces of at most `max_words` word pieces in which the longest note is read."""
 _WORD = re.compile(r"\w+(?:['’.,/-]\w+)*")
 
 
@@ -46,6 +50,17 @@ class Patches:
 
 
 @dataclass(frozen=True, slots=True)
+class Plane:
+    """What the volume encoder made of one plane of its cube, across the slices of a volume."""
+
+    patches: Patches
+    index: int
+    """The slice nearest to the plane's centre."""
+    depth: float
+    """Where the centre lies along the volume, 0 at its first face and 1 at its last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """What the text encoder made of one note."""
 
@@ -55,8 +70,8 @@ class Words:
     """For each token the index of its whole word in `spans`, or -1."""
     spans: tuple[tuple[int, int], ...]
     """Offsets of each whole word in the note: first character, behind the last."""
-    cut: bool
-    """True if the note was longer than the encoder may read."""
+    remarks: tuple[str, ...] = ()
+    """How a note was read that is longer than the encoder reads at once."""
 
 
 class ImageEncoder(nn.Module):
@@ -90,6 +105,39 @@ class ImageEncoder(nn.Module):
         save_file({name: value.cpu().contiguous() for name, value in self.whole.state_dict().items()}, path)
 
 
+class VolumeEncoder(nn.Module):
+    """A convolutional network for volumes without its classifier; frozen."""
+
+    def __init__(self, network: nn.Module, width: int, size: int, digest: str) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.width, self.size, self.digest = width, size, digest
+
+    @torch.inference_mode()
+    def encode(self, volume: Volume) -> tuple[Plane, ...]:
+        """One volume with affine, not in colour -> the planes that lie on it, in the order of its slices."""
+        cube, placement = volume_tensor(volume, self.size)
+        device = next(self.network.parameters()).device
+        features = placement.from_cube(self.network(cube[None].to(device))[0].float().cpu().numpy())  # (C, s, r, c)
+        depths, flat = placement.depths(features.shape[1]), placement.plane()
+        off = np.abs(depths - 0.5)
+        grid = (features.shape[2], features.shape[3])
+        cells = np.flatnonzero(flat.covered(grid))
+        planes = []
+        for plane in np.flatnonzero(off <= max(0.5, off.min())):
+            tokens = torch.from_numpy(np.ascontiguousarray(features[:, plane].reshape(self.width, -1).T[cells]))
+            depth = float(np.clip(depths[plane], 0, 1))
+            patches = Patches(_to_half(tokens), cells, grid, flat)
+            planes.append(Plane(patches, nearest_slice(volume, depth), depth))
+        return tuple(planes)
+
+    def save(self, path: Path) -> None:
+        """Write the weights of what is used of the network, so that a model folder needs no other file."""
+        from safetensors.torch import save_file
+
+        save_file({name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}, path)
+
+
 class TextEncoder(nn.Module):
     """A BERT from Hugging Face transformers with its tokenizer; frozen.
 
@@ -108,20 +156,33 @@ class TextEncoder(nn.Module):
 
     @torch.inference_mode()
     def encode(self, note: Note) -> Words:
-        """One note -> its word pieces, unpadded."""
+        """One note -> its word pieces, unpadded; a long one is read in windows that overlap, and nothing is cut.
+
+        Each piece is kept from the window in which it stands furthest from an edge, so that it has its context.
+        """
         pieces = self.tokenizer(note.text, truncation=False, return_offsets_mapping=True, verbose=False)
         ids, offsets = pieces["input_ids"], pieces["offset_mapping"]
-        cut = len(ids) > self.max_words
-        if cut:
-            ids, offsets = [*ids[: self.max_words - 1], ids[-1]], [*offsets[: self.max_words - 1], offsets[-1]]
-        device = next(self.network.parameters()).device
-        inputs = torch.tensor([ids], device=device)
+        spans = tuple(match.span() for match in _WORD.finditer(note.text))
+        if len(ids) <= self.max_words:
+            return Words(_to_half(self._read(ids)), _words_of(offsets, spans), spans)
+        windows, remarks = _windows(len(ids) - 2, self.max_words - 2)
+        kept: list[Tensor] = []
+        where: list[int] = []
+        for number, window in enumerate(windows):
+            hidden = self._read([ids[0], *ids[window.start + 1 : window.end + 1], ids[-1]])
+            first = 0 if number == 0 else 1 + window.keep_from - window.start
+            last = len(hidden) if number == len(windows) - 1 else 1 + window.keep_to - window.start
+            kept.append(hidden[first:last])
+            where += range(window.start + first, window.start + last)
+        return Words(_to_half(torch.cat(kept)), _words_of([offsets[i] for i in where], spans), spans, remarks)
+
+    def _read(self, ids: list[int]) -> Tensor:
+        """Word pieces with [CLS] and [SEP], at most max_words -> (T, W) float32."""
+        inputs = torch.tensor([ids], device=next(self.network.parameters()).device)
         layers = self.network(
             input_ids=inputs, attention_mask=torch.ones_like(inputs), output_hidden_states=True
         ).hidden_states
-        hidden = torch.cat([layers[len(layers) // 2][0], layers[-1][0]], dim=-1).float().cpu()
-        spans = tuple(match.span() for match in _WORD.finditer(note.text))
-        return Words(_to_half(hidden), _words_of(offsets, spans), spans, cut)
+        return torch.cat([layers[len(layers) // 2][0], layers[-1][0]], dim=-1).float().cpu()
 
     def save(self, folder: Path) -> None:
         """Write the network (safetensors) and its tokenizer, so that a model folder needs no other file."""
@@ -140,12 +201,48 @@ def _to_half(features: Tensor) -> Tensor:
     return features.clamp(-_HALF, _HALF).half().clone()
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A run of word pieces that is read at once, without [CLS] and [SEP], and what of it is kept."""
+
+    start: int
+    end: int
+    keep_from: int
+    keep_to: int
+
+
+def _windows(pieces: int, room: int) -> tuple[list[_Window], tuple[str, ...]]:
+    """Cut word pieces into windows of `room` that overlap by a quarter at least; between two, each keeps its half.
+
+    Of a note that is absurdly long the middle is left out, and said so.
+    """
+    step = room - room // 4
+    starts = [*range(0, pieces - room, step), pieces - room]
+    left_out = ""
+    if len(starts) > _WINDOWS:
+        starts = starts[: _WINDOWS // 2] + starts[-_WINDOWS // 2 :]
+        behind, before = starts[_WINDOWS // 2 - 1] + room, starts[_WINDOWS // 2]
+        left_out = f"; word pieces {behind + 1} to {before} left out, since it is too long"
+    bounds = [0]
+    windows = []
+    for this, following in zip(starts, [*starts[1:], None], strict=True):
+        end = this + room
+        if following is None or following >= end:  # the last one, or the last before what is left out
+            keep_to, next_from = end, following or end
+        else:
+            keep_to = next_from = (following + end) // 2
+        windows.append(_Window(this, end, bounds[-1], keep_to))
+        bounds.append(next_from)
+    return windows, (f"note of {pieces} word pieces read in {len(windows)} pieces{left_out}",)
+
+
 def _words_of(offsets: list[tuple[int, int]], spans: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
     """For each word piece the whole word that it lies in; -1 for punctuation and special tokens."""
+    starts = [first for first, _ in spans]
     owner: list[int] = []
     for start, end in offsets:
-        inside = [i for i, (first, last) in enumerate(spans) if start >= first and end <= last and end > start]
-        owner.append(inside[0] if inside else -1)
+        word = bisect_right(starts, start) - 1
+        owner.append(word if word >= 0 and start < end <= spans[word][1] else -1)
     return tuple(owner)
 
 
@@ -242,6 +339,48 @@ def _body(whole: nn.Module, name: str) -> nn.Module:
     raise ModelError(
         f"torchvision:{name} has no feature map to read", "Use a ResNet, DenseNet, EfficientNet or ConvNeXt"
     )
+
+
+def load_volume_encoder(config: EncoderConfig, saved: Path | None = None) -> VolumeEncoder | None:
+    """Build the volume encoder that `config` names; None if volumes go slice by slice through the image encoder.
+
+    Args:
+        config: `volume` is slices or monai:NAME.
+        saved: weights kept in a model folder, instead of those that the configuration names.
+
+    Raises:
+        ModelError: unknown name, missing or unfitting weights.
+    """
+    family, _, name = config.volume.partition(":")
+    if config.volume == "slices":
+        return None
+    if family != "monai":
+        raise ModelError(f"no volume encoder is called '{config.volume}'", "Use slices or monai:NAME")
+    if not config.volume_weights and saved is None:
+        remedy = "Set volume_weights to a .safetensors or .pth file; random features would be noise"
+        raise ModelError(f"{config.volume} needs weights", remedy)
+    path = saved or Path(config.volume_weights)
+    if not path.is_file():
+        raise ModelError(f"the weights of {config.volume} are not at '{config.volume_weights}'", "Check volume_weights")
+    state = _plain_state(_state(path))
+    network = volume_network(name, state)
+    wanted = set(network.state_dict())
+    try:
+        network.load_state_dict({key: value for key, value in state.items() if key in wanted})
+    except (RuntimeError, TypeError, AttributeError):
+        raise ModelError(
+            f"{path.name} does not fit {config.volume} with one channel", "Give the weights of that network"
+        ) from None
+    with torch.inference_mode():
+        cube = torch.zeros(1, 1, *[config.volume_size] * 3)
+        width = int(network.eval()(cube).shape[1])
+    return VolumeEncoder(network, width, config.volume_size, state_digest(network))
+
+
+def _plain_state(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The names as the network has them: out of a training checkpoint, and without the prefix of DataParallel."""
+    inner = state.get("state_dict", state)
+    return {str(name).removeprefix("module."): value for name, value in inner.items() if isinstance(value, Tensor)}
 
 
 def load_text_encoder(config: EncoderConfig, saved: Path | None = None) -> TextEncoder:

@@ -3,6 +3,7 @@
     model.json                  what the numbers mean
     network.safetensors         heads, stack, interaction, gates, calibration
     image_encoder.safetensors   only if the encoder is not one that pip installs
+    volume_encoder.safetensors  only if there is one
     text_encoder/               likewise, with its tokenizer
 
 Nothing in it can run code: safetensors and JSON, and no remote code from a hub.
@@ -11,7 +12,7 @@ Nothing in it can run code: safetensors and JSON, and no remote code from a hub.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,7 +48,7 @@ class Card(Dials):
     record_edges: dict[str, tuple[float, ...]]
     """See RecordBins.edges."""
     encoders: str
-    """Digest of both encoders and their settings."""
+    """Digest of all encoders and their settings."""
     trained_on: str
     """SHA-256 over the training cases' features and answers."""
     cases: dict[str, int] = Field(default_factory=dict)
@@ -106,6 +107,8 @@ class Model:
         write_whole(folder / "network.safetensors", lambda path: save_file(weights, path))
         if not card.run.encoders.image.startswith("embedded:"):
             write_whole(folder / "image_encoder.safetensors", encoders.image.save)
+        if encoders.volume is not None:
+            write_whole(folder / "volume_encoder.safetensors", encoders.volume.save)
         if not card.run.encoders.text.startswith("embedded:"):
             encoders.text.save(folder / "text_encoder")
         content = card.model_dump_json(indent=2) + "\n"
@@ -124,10 +127,7 @@ class Model:
 
     def encode(self, case: Case) -> Features:
         """The case through the encoders; the costly part of an answer."""
-        study = self.encoders.encode_study(case.study) if case.study else None
-        note = self.encoders.encode_note(case.note) if case.note else None
-        values: Mapping[str, float | str] = case.record.values if case.record else {}
-        return self.encoders.features(case.case_id, self.bins, study, note, values)
+        return self.encoders.features(self.encoders.encode(case, prior=bool(self.card.cohort.prior)), self.bins)
 
     @torch.inference_mode()
     def log_odds(self, cases: Sequence[Features]) -> Tensor:
@@ -152,7 +152,8 @@ def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> N
     if cohort.labels is None:
         raise ModelError("the cohort names no labels", "Name them in [labels] of cohort.toml")
     bins = RecordBins(cohort.record, {})
-    widths = Widths(encoders.image.width, encoders.text.width, len(cohort.record), bins.width)
+    columns = len(cohort.record)
+    widths = Widths(encoders.image_width, encoders.text.width, columns, bins.width, prior=bool(cohort.prior))
     return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion)
 
 

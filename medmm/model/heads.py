@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medmm.case import MODALITIES
 from medmm.config import FusionConfig
-from medmm.model.batch import Batch
+from medmm.model.batch import DEPTH, KIND, PRIOR, VIEW, Batch
 
 _POOLS = 3
 
@@ -29,37 +29,48 @@ class Widths:
     """Record columns."""
     bins: int
     """Numbers a record column."""
+    prior: bool = False
+    """Whether cases may have a prior study, which is pooled apart."""
 
     def pooled(self, modality: str) -> int:
         """Length of `Pool`'s vector for one of MODALITIES."""
         record = self.columns * (self.bins + 1)
-        return {"image": _POOLS * self.image, "note": _POOLS * self.note, "record": record}[modality]
+        studies = 1 + self.prior
+        return {"image": studies * _POOLS * self.image, "note": _POOLS * self.note, "record": record}[modality]
 
 
 class Pool(nn.Module):
     """One vector a case: mean, largest and smallest of a modality's tokens; of the record, all its values.
 
-    One patch or one word can decide, so the extremes stand beside the mean. What is missing is zeros.
+    One patch or one word can decide, so the extremes stand beside the mean. What is missing is zeros. The prior study
+    is pooled on its own and stands behind the study of now, or is left out.
     """
 
-    def __init__(self, modality: str) -> None:
+    def __init__(self, modality: str, prior: bool) -> None:
         super().__init__()
         self.modality = modality
+        self.prior = prior and modality == "image"
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, F)."""
         if self.modality == "record":
             taken = batch.record_mask.float()
             return torch.cat([(batch.record * taken[..., None]).flatten(1), taken], dim=1)
-        image = self.modality == "image"
-        tokens, mask = (batch.image, batch.image_mask) if image else (batch.note, batch.note_mask)
-        hidden, some = ~mask[..., None], mask.any(dim=1, keepdim=True)
-        parts = [
-            tokens.masked_fill(hidden, 0).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1),
-            tokens.masked_fill(hidden, -torch.inf).amax(dim=1),
-            tokens.masked_fill(hidden, torch.inf).amin(dim=1),
-        ]
-        return torch.cat(parts, dim=1).masked_fill(~some, 0)
+        if self.modality == "note":
+            return _pooled(batch.note, batch.note_mask)
+        now = _pooled(batch.image, batch.image_mask & ~batch.prior)
+        return torch.cat([now, _pooled(batch.image, batch.prior)], dim=1) if self.prior else now
+
+
+def _pooled(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Tokens (B, N, C) and mask (B, N) -> mean, largest and smallest: (B, 3C); zeros where nothing is."""
+    hidden, some = ~mask[..., None], mask.any(dim=1, keepdim=True)
+    parts = [
+        tokens.masked_fill(hidden, 0).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1),
+        tokens.masked_fill(hidden, -torch.inf).amax(dim=1),
+        tokens.masked_fill(hidden, torch.inf).amin(dim=1),
+    ]
+    return torch.cat(parts, dim=1).masked_fill(~some, 0)
 
 
 class Probe(nn.Module):
@@ -72,7 +83,7 @@ class Probe(nn.Module):
 
     def __init__(self, modality: str, widths: Widths, labels: int) -> None:
         super().__init__()
-        self.pool = Pool(modality)
+        self.pool = Pool(modality, widths.prior)
         features = widths.pooled(modality)
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
@@ -86,7 +97,11 @@ class Probe(nn.Module):
 
 
 class Places(nn.Module):
-    """Where a patch lies and in which view, as a vector: sines of the position and an embedding of the view."""
+    """Where a patch lies, as a vector: sines of its position, its view, and of a slice its depth; whether it is prior.
+
+    What a film of now does not need begins as zeros and draws no random number: without volumes and priors nothing
+    differs from a network that does not know of them.
+    """
 
     frequencies: Tensor
 
@@ -95,32 +110,42 @@ class Places(nn.Module):
         self.register_buffer("frequencies", torch.pi * 2.0 ** torch.arange(4), persistent=False)
         self.position = nn.Linear(16, width)
         self.view = nn.Embedding(3, width)
+        self.further = nn.Parameter(torch.zeros(11, width))  # 8 waves of the depth, slice, frame, prior
 
     def forward(self, place: Tensor) -> Tensor:
-        """(B, P, 3) -> (B, P, D)."""
-        angles = (place[..., :2, None] * self.frequencies).flatten(2)  # (B, P, 8)
-        waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        return torch.as_tensor(self.position(waves) + self.view(place[..., 2].long()))
+        """(B, P, PLACE) -> (B, P, D)."""
+        waves = self._waves(place[..., :VIEW])
+        kind, prior = place[..., KIND : KIND + 1], place[..., PRIOR : PRIOR + 1]
+        deep = self._waves(place[..., DEPTH : DEPTH + 1]) * (kind > 0)
+        further = torch.cat([deep, kind == 1, kind == 2, prior > 0], dim=-1)
+        return torch.as_tensor(self.position(waves) + self.view(place[..., VIEW].long()) + further @ self.further)
+
+    def _waves(self, at: Tensor) -> Tensor:
+        """(B, P, K) from 0 to 1 -> sines and cosines (B, P, 8K)."""
+        angles = (at[..., None] * self.frequencies).flatten(2)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 class Textbook(nn.Module):
     """The baseline of the textbooks: BERT's [CLS], the pooled image and the record, concatenated, one linear layer.
 
-    With a 768-wide BERT and ResNet-50 that is 768 + 2048 numbers. What is missing is zeros.
+    With a 768-wide BERT and ResNet-50 that is 768 + 2048 numbers; a prior study, pooled likewise, is 2048 more. What is
+    missing is zeros.
     """
 
     def __init__(self, widths: Widths, labels: int, config: FusionConfig) -> None:
         super().__init__()
         self.keep = [name in config.modalities for name in MODALITIES]
         self.cls_width = widths.note // 2
-        self.record = Pool("record")
-        self.width = widths.image + self.cls_width + widths.pooled("record")
+        self.record = Pool("record", prior=False)
+        self.prior = widths.prior
+        self.width = widths.image * (1 + widths.prior) + self.cls_width + widths.pooled("record")
         self.classify = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(self.width, labels))
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, L)."""
         batch = batch.only(torch.tensor(self.keep, device=batch.image.device))
-        image_mask = batch.image_mask[..., None]
-        image = (batch.image * image_mask).sum(1) / image_mask.sum(1).clamp(min=1)
+        masks = [batch.image_mask & ~batch.prior, *([batch.prior] if self.prior else [])]
+        images = [(batch.image * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1) for mask in masks]
         cls = batch.note[:, 0, -self.cls_width :] * batch.note_mask[:, 0:1]
-        return torch.as_tensor(self.classify(torch.cat([image, cls, self.record(batch)], dim=1)))
+        return torch.as_tensor(self.classify(torch.cat([*images, cls, self.record(batch)], dim=1)))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import csv
 import difflib
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
-from medmm.case import Case, Study
-from medmm.config import CohortConfig, LabelColumns, read_toml
-from medmm.errors import CohortError
+from medmm.case import Case, Note, Record, Study
+from medmm.config import CohortConfig, LabelColumns, RecordColumn, read_toml
+from medmm.errors import CohortError, ConfigError, DataError, Reason
+from medmm.read.chart.extract import Chart, add_readings, chart_texts
+from medmm.read.chart.note import cut_note, read_text
+from medmm.read.chart.record import read_values
+from medmm.read.chart.sections import SECTIONS
+from medmm.read.chart.times import is_before, read_time
 from medmm.read.guess import guess_config
-from medmm.read.note import read_note
-from medmm.read.record import read_record
-from medmm.read.source import Source
+from medmm.read.remark import concern
+from medmm.read.sources.source import Source
 
 Table = Mapping[str, Sequence[str]]
 """Column -> its cells, all as text; an empty cell is ''."""
@@ -32,22 +38,36 @@ class CaseRow:
     study: Source | None = field(repr=False)
     """The files of the study, below the cohort's folder; None if the case has none."""
     note: str = field(default="", repr=False)
+    """The note's text; empty where it is in `note_file`."""
     cells: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Record column -> text. No other column is here: what the configuration does not name is never an input."""
+    """Record column, and column of its time -> text. What the configuration does not name is never an input."""
     targets: Mapping[str, float] = field(default_factory=dict)
     """Label -> 1 present, 0 absent, NaN not stated; empty if the cohort has no labels."""
     note_file: Path | None = field(default=None, repr=False)
-    """note.txt beside the images, in a bare folder of studies."""
+    """The text file that the table names, or note.txt beside the images in a bare folder of studies."""
     prior: Source | None = field(default=None, repr=False)
     """The files of an earlier study of the same patient."""
+    time: datetime | None = field(default=None, repr=False)
+    """When the study was made, where the table says so; otherwise its own header may."""
+    chart: Chart | None = field(default=None, repr=False)
+    """What FHIR resources say of the patient, whenever it was; None if none are read."""
+    other: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Every other column but ids, study, prior, note and labels -> text. For checks and audits; never an input."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cells", MappingProxyType(dict(self.cells)))
-        object.__setattr__(self, "targets", MappingProxyType(dict(self.targets)))
+        for name in ("cells", "targets", "other"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[object, ...]:
-        mappings = dict(self.cells), dict(self.targets)
-        return type(self), (self.case_id, self.patient_id, self.study, self.note, *mappings, self.note_file, self.prior)
+        parts = [getattr(self, part.name) for part in fields(self)]  # a MappingProxyType does not travel
+        return type(self), tuple(dict(part) if isinstance(part, MappingProxyType) else part for part in parts)
+
+    def digest(self) -> bytes:
+        """SHA-256 over the row's inputs other than pixels: the note, the record and the times; reads a note's file."""
+        digest = hashlib.sha256(repr((self.note, sorted(self.cells.items()), self.time)).encode())
+        digest.update(Source(self.note_file).digest() if self.note_file else b"none")
+        digest.update(self.chart.digest() if self.chart else b"none")
+        return digest.digest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,36 +131,119 @@ def read_cohort(folder: Path, config: CohortConfig | None = None) -> Cohort:
     elif config is None:
         guess = guess_config(table)
         config, remarks = guess.config, ("no cohort.toml: columns were guessed from their names", *guess.remarks)
+    _check_sections(config)
     absent = _check_columns(table, config)
     remarks += tuple(f"no column '{name}': no case has one from the table" for name in absent)
     case_ids = _case_ids(table, config)
-    rows = tuple(_row(folder, config, table, number, case_id) for number, case_id in enumerate(case_ids))
-    return Cohort(folder, config, rows, remarks)
+    rows = [_row(folder, config, table, number, case_id) for number, case_id in enumerate(case_ids)]
+    if config.fhir is not None:
+        from medmm.read.chart.fhir import read_charts
+
+        charts, told = read_charts(folder / config.fhir.folder, [row.patient_id for row in rows], config)
+        rows = [replace(row, chart=charts.get(row.patient_id, Chart())) for row in rows]
+        remarks += told
+    return Cohort(folder, config, tuple(rows), remarks)
 
 
 def read_case(cohort: Cohort, row: CaseRow) -> Case:
     """Open everything that a row names. This is the heavy part: files are read and pixels decoded.
 
     Raises:
-        DataError: if the study, the note or the record cannot be used, or there is none of them.
+        DataError: if the study, its prior, the note or the record cannot be used, or there is none of them.
     """
-    study = None
+    study = prior = None
     if row.study is not None:
-        from medmm.read.dicom import read_study
+        from medmm.read.dicom.study import read_study
 
         study = read_study(row.study, row.case_id, cohort.config.images)
-    return join_case(cohort, row, study)
+        if row.prior is not None:
+            prior = read_study(row.prior, row.case_id, cohort.config.images)
+    return join_case(cohort, row, study, prior)
 
 
-def join_case(cohort: Cohort, row: CaseRow, study: Study | None) -> Case:
-    """Put the note and the record of a row beside its study, which was read elsewhere.
+def join_case(cohort: Cohort, row: CaseRow, study: Study | None, prior: Study | None = None) -> Case:
+    """Put the note and the record of a row beside its studies, which were read elsewhere.
 
     Raises:
-        DataError: if the note or the record cannot be used, or there is nothing at all.
+        DataError: if the note, the record or the prior study cannot be used, or there is nothing at all.
     """
-    note = read_note(row.case_id, row.note_file or row.note)
-    record = read_record(row.case_id, row.cells, cohort.config.record)
-    return Case(row.case_id, row.patient_id, study, note, record)
+    time = row.time or (study.time if study else None)
+    note, record, remarks = join_sides(cohort, row, time)
+    if study is None and row.prior is not None:
+        remarks += ("prior study left out: the case has no study to compare with it",)
+    if study is not None and prior is not None:
+        remarks += check_prior(row.case_id, study, prior, time)
+    return Case(row.case_id, row.patient_id, study, note, record, prior if study else None, remarks)
+
+
+def join_sides(
+    cohort: Cohort, row: CaseRow, time: datetime | None
+) -> tuple[Note | None, Record | None, tuple[str, ...]]:
+    """Read the note and the record of a row, from the table and from FHIR.
+
+    Args:
+        cohort: for its configuration.
+        row: of the cohort.
+        time: when the study was made: row.time, else Study.time, else None. What has a time and is not shown to be
+            earlier is left out.
+
+    Returns:
+        The note, the record, and what was left out so that there is no note or record to say it.
+
+    Raises:
+        DataError: if one of them cannot be used.
+    """
+    note, told = _join_note(cohort.config, row, time)
+    values = read_values(row.case_id, row.cells, cohort.config.record, time)
+    if row.chart is not None:
+        told = (*row.chart.remarks, *told)
+        add_readings(row.case_id, row.chart, cohort.config.record, time, values)
+    record = values.record()
+    return note, record, told if record else (*told, *values.remarks)
+
+
+def check_prior(case_id: str, study: Study, prior: Study, time: datetime | None) -> tuple[str, ...]:
+    """Check that a prior study is an earlier one of the same patient; return remarks on what cannot be checked.
+
+    Args:
+        case_id: for messages.
+        study: the study of now.
+        prior: the study that is said to be earlier.
+        time: when the study of now was made.
+
+    Raises:
+        DataError: WRONG_PRIOR.
+    """
+    remedy = "Correct the prior column, or empty the cell"
+    if study.uid and study.uid == prior.uid:
+        raise DataError(case_id, Reason.WRONG_PRIOR, "its prior study is the study itself", remedy)
+    if study.patient_id and prior.patient_id and study.patient_id != prior.patient_id:
+        raise DataError(case_id, Reason.WRONG_PRIOR, "its prior study is another patient's", remedy)
+    if time and prior.time and not (is_before(prior.time, time) and prior.time < time):
+        raise DataError(
+            case_id, Reason.WRONG_PRIOR, "its prior study is not shown to be earlier than its study", remedy
+        )
+    remarks = []
+    if not (study.patient_id and prior.patient_id):
+        remarks.append(
+            concern("prior study not checked to be the same patient's, since a file does not state whose it is")
+        )
+    if not (time and prior.time):
+        remarks.append(concern("prior study not checked to be earlier, since its time or the study's is not known"))
+    return tuple(remarks)
+
+
+def _join_note(config: CohortConfig, row: CaseRow, time: datetime | None) -> tuple[Note | None, tuple[str, ...]]:
+    """Return the note, or None and why there is none: what the chart says in order of time, then the table's note."""
+    text, remarks = cut_note(read_text(row.case_id, row.note_file or row.note), config.sections_left_out)
+    texts, told = [text], list(remarks)
+    if row.chart is not None:
+        earlier, left_out = chart_texts(row.chart, time, config.sections_left_out)
+        texts, told = [*earlier, text], [*left_out, *remarks]
+    whole, told = "\n\n".join(part for part in texts if part), list(dict.fromkeys(told))
+    if whole:
+        return Note(whole, tuple(told)), ()
+    return None, tuple(f"no note: {remark}" for remark in told)
 
 
 def _read_table(path: Path) -> Table:
@@ -170,23 +273,44 @@ def _read_table(path: Path) -> Table:
     return dict(zip(header, zip(*lines[1:], strict=True), strict=True))
 
 
+def _check_sections(config: CohortConfig) -> None:
+    """Check that the sections to leave out are ones that can be found: a misspelt name would let the answer in."""
+    for name in config.sections_left_out:
+        if name not in SECTIONS:
+            problem = f"cohort.toml: no section '{name}' is known in 'sections_left_out'"
+            raise ConfigError(problem, f"Known: {', '.join(SECTIONS)}")
+
+
 def _check_columns(table: Table, config: CohortConfig) -> list[str]:
     """Check that every column named is there, and is one thing only; return optional ones that are absent.
 
-    study and note may be absent where the configuration did not name them itself, or names them ''.
+    study and note may be absent where the configuration did not name them itself, or names them ''; so may a record
+    column that FHIR can fill.
     """
     labels = config.labels
     answers = (labels.columns or (labels.class_column,)) if labels else ()
-    named = [*dict.fromkeys((config.case_id, config.patient_id)), *config.record, *answers]  # the two ids may be one
+    record = _columns_read(table, config)
+    named = [*dict.fromkeys((config.case_id, config.patient_id)), *record, *answers]  # the two ids may be one
+    named += dict.fromkeys(column.taken for column in record.values() if column.taken)  # one may serve several
     optional = {"study": config.study, "note": config.note}
     absent = [name for role, name in optional.items() if name not in table and role not in config.model_fields_set]
     named += [name for name in optional.values() if name and name not in absent]
+    named += [name for name in (config.prior, config.time) if name]
     for name in named:
         if name not in table:
             raise CohortError(f"cases.csv has no column '{name}'", _columns_there(name, table, config))
         if named.count(name) > 1:
             raise CohortError(f"column '{name}' is named for two things", "An answer is never an input: name it once")
     return absent
+
+
+def _columns_read(table: Table, config: CohortConfig) -> dict[str, RecordColumn]:
+    """Return the record columns that the table must have: all but those that come from FHIR alone."""
+    return {
+        name: column
+        for name, column in config.record.items()
+        if name in table or config.fhir is None or not column.code
+    }
 
 
 def _columns_there(name: str, table: Table, config: CohortConfig) -> str:
@@ -220,25 +344,56 @@ def _case_ids(table: Table, config: CohortConfig) -> list[str]:
 def _row(folder: Path, config: CohortConfig, table: Table, number: int, case_id: str) -> CaseRow:
     """Return one row of the table."""
     cells = {name: column[number] for name, column in table.items()} | {"": ""}  # the column of a role that has none
+    labels = config.labels
+    record = _columns_read(table, config)
+    inputs = {*record, *(column.taken for column in record.values())} - {""}
+    roles = {"", config.case_id, config.patient_id, config.study, config.note, config.prior}
+    roles |= {*labels.columns, labels.class_column} if labels else set()
+    text = cells.get(config.note, "")
+    note_file = _path(folder, text.strip(), "note", case_id) if _names_file(text) else None
     return CaseRow(
         case_id=case_id,
         patient_id=cells[config.patient_id].strip(),
-        study=_study(folder, cells.get(config.study, "").strip(), case_id),
-        note=cells.get(config.note, ""),
-        cells={name: cells[name] for name in config.record},
-        targets=_targets(config.labels, cells, case_id) if config.labels else {},
+        study=_study(folder, cells.get(config.study, ""), "study", case_id),
+        note="" if note_file else text,
+        cells={name: cells[name] for name in cells if name in inputs},
+        targets=_targets(labels, cells, case_id) if labels else {},
+        note_file=note_file,
+        prior=_study(folder, cells[config.prior], "prior study", case_id),
+        time=_time(cells[config.time], config.time, case_id),
+        other={name: cell for name, cell in cells.items() if name not in inputs | roles},
     )
 
 
-def _study(folder: Path, cell: str, case_id: str) -> Source | None:
-    """Return the study's path, which must lie below the folder; links below it are the owner's affair."""
-    if not cell:
-        return None
+def _names_file(text: str) -> bool:
+    """Whether a note's cell is the path of a text file: one line that ends as such a name does."""
+    text = text.strip()
+    return text.lower().endswith(".txt") and len(text.splitlines()) == 1
+
+
+def _study(folder: Path, cell: str, what: str, case_id: str) -> Source | None:
+    """Return where a study is; None for an empty cell."""
+    return Source(_path(folder, cell.strip(), what, case_id)) if cell.strip() else None
+
+
+def _path(folder: Path, cell: str, what: str, case_id: str) -> Path:
+    """Return a path, which must lie below the folder; links below it are the owner's affair."""
     posix, windows = PurePosixPath(cell), PureWindowsPath(cell)
-    if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
+    outside = posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts)
+    if outside or "\0" in cell:
         remedy = "Write it relative to the cohort's folder, without '..'"
-        raise CohortError(f"the study of case {case_id} lies outside the cohort", remedy)
-    return Source(folder / cell)
+        raise CohortError(f"the {what} of case {case_id} lies outside the cohort", remedy)
+    return folder / cell
+
+
+def _time(cell: str, name: str, case_id: str) -> datetime | None:
+    """Return when the study was made, by the table; None for an empty cell."""
+    if not cell.strip():
+        return None
+    time = read_time(cell)
+    if time is None or len(cell.strip()) < len("20240531"):  # a month is no time of a study
+        raise CohortError(f"case {case_id}: '{name}' is not a time", "Write it as 2024-05-31T14:30 (ISO 8601)")
+    return time
 
 
 def _targets(labels: LabelColumns, cells: Mapping[str, str], case_id: str) -> dict[str, float]:

@@ -53,13 +53,15 @@ def guarded(doing: str, remedy: str) -> Iterator[None]:
     """
     problem: RefusedError
     try:
-        with _silence():
+        with silence():
             yield
         return
     except RefusedError:
         raise
     except MemoryError:
         problem = RefusedError(Reason.TOO_LARGE, "needs more memory than it may have", "Reduce it, or check its header")
+    except RecursionError:
+        problem = RefusedError(Reason.CORRUPT, "nests its sequences deeper than can be read", remedy)
     except BaseException as thrown:
         name = type(thrown).__name__
         if not isinstance(thrown, Exception) and name != "PanicException":
@@ -69,15 +71,30 @@ def guarded(doing: str, remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Hold back warnings and log lines of the libraries that read files, and pydicom's checks of header values."""
-    with _ONE_AT_A_TIME, warnings.catch_warnings(), config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        levels = {name: logging.getLogger(name).level for name in _TALKERS}
-        try:
-            for name in _TALKERS:
-                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+def silence() -> Iterator[None]:
+    """Hold back warnings and log lines of the libraries that read files, and pydicom's checks of header values.
+
+    Within itself it costs nothing: whoever reads many files keeps silence around all of them.
+    """
+    with _ONE_AT_A_TIME:
+        if _Silent.now:
             yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
+            return
+        levels = {name: logging.getLogger(name).level for name in _TALKERS}
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            try:
+                _Silent.now = True
+                for name in _TALKERS:
+                    logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+                yield
+            finally:
+                _Silent.now = False
+                for name, level in levels.items():
+                    logging.getLogger(name).setLevel(level)
+
+
+class _Silent:
+    """Whether there is silence in this process; read and set by whoever holds the lock."""
+
+    now = False

@@ -9,6 +9,7 @@ from PIL import ImageOps
 from medmm.case import Image
 from medmm.errors import Reason
 from medmm.read.guard import MAX_PIXELS, RefusedError, guarded
+from medmm.read.remark import concern
 
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 """How PNG and JPEG files begin."""
@@ -35,15 +36,21 @@ def read_photograph(content: bytes, digest: str) -> Image:
             raise RefusedError(Reason.TOO_LARGE, "declares too many pixels", "Reduce it") from None
         if picture.width * picture.height * len(picture.getbands()) > MAX_PIXELS:
             raise RefusedError(Reason.TOO_LARGE, f"declares more than {MAX_PIXELS} values", "Reduce it")
+        taken = {
+            "Columns": str(picture.width),
+            "Format": str(picture.format),
+            "Mode": picture.mode,
+            "Rows": str(picture.height),
+        }
         remarks = []
         if getattr(picture, "n_frames", 1) > 1:
-            remarks.append("first of several pictures in the file")
+            remarks.append(concern("first of several pictures in the file"))
         if picture.getexif().get(_ORIENTATION, 1) != 1:
             remarks.append("turned as its EXIF orientation says")
         picture = ImageOps.exif_transpose(picture)
         if picture.has_transparency_data:
             picture = _on_black(picture, remarks)
-        return Image(pixels=_pixels(picture), digest=digest, remarks=tuple(remarks))
+        return Image(pixels=_pixels(picture), digest=digest, remarks=tuple(remarks), acquisition=taken)
 
 
 def _on_black(picture: PIL.Image.Image, remarks: list[str]) -> PIL.Image.Image:

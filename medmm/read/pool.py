@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from medmm.case import Case, Study
 from medmm.config import ImageRule
 from medmm.errors import DataError, Reason
 from medmm.read.cohort import CaseRow, Cohort, read_case
-from medmm.read.source import Source
+from medmm.read.sources.source import Source
 
 Answer = TypeVar("Answer")
 
@@ -21,6 +22,7 @@ TIMEOUT_S = 60.0
 """Seconds after which a study that is still being decoded is given up."""
 MEMORY_BYTES = 2**32
 """What one child may allocate: several times the largest film, and less than a header can make it ask for."""
+_VIEWER = "Check the study with a DICOM viewer"
 
 
 def in_children(
@@ -33,7 +35,8 @@ def in_children(
     """Do work side by side, answers in the order of `jobs`; what goes wrong with one job is its answer.
 
     Args:
-        work: a function of a module, called in a child; the DataError that it raises is its answer.
+        work: a function of a module, called in a child; the DataError that it raises is its answer, and anything else
+            that it throws becomes one: TOO_LARGE for want of memory, else CRASH.
         jobs: case id and arguments of each job.
         workers: child processes; the number of cores if None.
         timeout_s: limit for one job, in seconds; its child is then killed and replaced.
@@ -44,10 +47,11 @@ def in_children(
     workers = workers or os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")
     waiting: deque[tuple[str, Any]] = deque()
-    with ProcessPool(workers, initializer=_limit_memory, initargs=(memory_bytes,), context=spawn) as pool:
+    with ProcessPool(workers, initializer=_prepare, initargs=(memory_bytes,), context=spawn) as pool:
         try:
             for case_id, arguments in jobs:
-                waiting.append((case_id, pool.schedule(_answered, args=(work, arguments), timeout=timeout_s)))
+                job = pool.schedule(_answered, args=(case_id, work, arguments), timeout=timeout_s)
+                waiting.append((case_id, job))
                 if len(waiting) > 2 * workers:
                     yield _answer(*waiting.popleft())
             while waiting:
@@ -68,7 +72,7 @@ def read_studies(
         workers: child processes; the number of cores if None.
         limits: timeout_s and memory_bytes.
     """
-    from medmm.read.dicom import read_study
+    from medmm.read.dicom.study import read_study
 
     work = ((case_id, (source, case_id, rules)) for case_id, source in jobs)
     return in_children(read_study, work, workers, **limits)
@@ -83,8 +87,9 @@ def read_cases(
     return ((row, case) for row, (_, case) in zip(rows, answers, strict=True))
 
 
-def _limit_memory(memory_bytes: int) -> None:
-    """Runs first in the child; what it allocates beyond the limit fails there, before the machine runs out."""
+def _prepare(memory_bytes: int) -> None:
+    """Runs first in the child: Ctrl-C is for the parent to answer, and memory beyond the limit is not given."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         import resource
 
@@ -93,12 +98,20 @@ def _limit_memory(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _answered(work: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer | DataError:
-    """Runs in the child; a DataError travels back as a value."""
+def _answered(case_id: str, work: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer | DataError:
+    """Runs in the child; whatever is thrown travels back as a value, and nothing of its text does."""
     try:
         return work(*arguments)
     except DataError as problem:
         return problem
+    except MemoryError:
+        return _too_large(case_id)
+    except BaseException as thrown:  # the panic of a Rust codec is no Exception
+        return DataError(case_id, Reason.CRASH, f"made its reader fail ({type(thrown).__name__})", _VIEWER)
+
+
+def _too_large(case_id: str) -> DataError:
+    return DataError(case_id, Reason.TOO_LARGE, "needs more memory than one study may have", "Reduce it")
 
 
 def _answer(case_id: str, future: Any) -> tuple[str, Any]:
@@ -108,11 +121,9 @@ def _answer(case_id: str, future: Any) -> tuple[str, Any]:
     try:
         answer = future.result()
     except TimeoutError:
-        answer = DataError(case_id, Reason.TIMEOUT, "took too long to decode", "Check the study with a DICOM viewer")
+        answer = DataError(case_id, Reason.TIMEOUT, "took too long to decode", _VIEWER)
     except MemoryError:
-        answer = DataError(case_id, Reason.TOO_LARGE, "needs more memory than one study may have", "Reduce it")
+        answer = _too_large(case_id)
     except (ProcessExpired, OSError, EOFError):
-        answer = DataError(
-            case_id, Reason.CRASH, "killed the process that read it", "Check the study with a DICOM viewer"
-        )
+        answer = DataError(case_id, Reason.CRASH, "killed the process that read it", _VIEWER)
     return case_id, answer

@@ -3,7 +3,7 @@
 The folder holds
 
 * `store.sqlite`: predictions with their evidence, refusals, reviews;
-* `films/<digest>.png`: the images as the screen shows them;
+* `films/<digest>.png`: the films and slices that the model was given, as the screen shows them;
 * `predictions.parquet` and `predictions.csv`: one row a case and finding;
 * `quarantine.csv`: what could not be scored, and why.
 """
@@ -11,20 +11,21 @@ The folder holds
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medmm.case import Case
-from medmm.config import NumberColumn
+from medmm.case import Case, RecordValue, Study
+from medmm.config import CohortConfig, NumberColumn
 from medmm.errors import DataError
 from medmm.explain.contribution import predict
 from medmm.explain.occlusion import explain
+from medmm.model.batch import Features, ImageLayout
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.pool import read_cases
-from medmm.read.source import Source
 from medmm.result import Evidence, Film, Refusal, ScoredCase
+from medmm.slices import part_of, pictures_of
 from medmm.store import STORE, Store
 from medmm.write.picture import FILMS, write_picture
 from medmm.write.tables import write_predictions, write_quarantine
@@ -60,50 +61,75 @@ def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, wo
     out.mkdir(parents=True, exist_ok=True)
     with Store(out / STORE) as store:
         done = store.contents(model.model_id)
-        contents = {row.case_id: _content(row) for row in cohort.rows}
+        contents = {row.case_id: _content(row, cohort.config) for row in cohort.rows}
         left = [row for row in cohort.rows if contents[row.case_id] != done.get(row.case_id)]
         known = len(cohort.rows) - len(left)
         refused: list[Refusal] = []
-        waiting: list[tuple[Case, str]] = []
+        waiting: list[_Waiting] = []
         for number, (row, case) in enumerate(read_cases(cohort, left, workers), start=known + 1):
             if isinstance(case, DataError):
                 refused.append(Refusal(case.case_id, case.code, case.problem, case.remedy))
                 store.refuse(model.model_id, refused[-1])
             else:
-                waiting.append((case, contents[row.case_id]))
+                waiting.append(_encode(model, case, contents[row.case_id], out / FILMS))
             if len(waiting) == _AT_ONCE:
-                store.keep(_score(model, waiting, out / FILMS))
+                store.keep(_score(model, waiting))
                 waiting = []
             progress(number, len(cohort.rows))
-        store.keep(_score(model, waiting, out / FILMS))
+        store.keep(_score(model, waiting))
         write_predictions(out, (row.prediction for row in store.worklist(model.model_id)))
         write_quarantine(out, store.refusals(model.model_id))
     return Scored(len(left) - len(refused), known, tuple(refused))
 
 
-def _content(row: CaseRow) -> str:
+def _content(row: CaseRow, config: CohortConfig) -> str:
     """SHA-256 over everything that the prediction is made from; what cannot be read is refused later, by its reader."""
-    digest = hashlib.sha256(repr((row.note, sorted(row.cells.items()))).encode())
-    for source in (row.study, row.prior, Source(row.note_file) if row.note_file else None):
+    digest = hashlib.sha256(row.digest())
+    digest.update(repr((config.images, config.sections_left_out)).encode())
+    for source in (row.study, row.prior):
         digest.update(source.digest() if source else b"none")
     return digest.hexdigest()
 
 
-def _score(model: Model, cases: list[tuple[Case, str]], films: Path) -> list[ScoredCase]:
-    """Encode once; answer, explain, and keep the pictures that go with it."""
-    features = [model.encode(case) for case, _ in cases]
-    scored = []
-    for (case, content), encoded, prediction in zip(cases, features, predict(model, features), strict=True):
-        images = case.study.images if case.study else ()
-        for image in images:
-            write_picture(films, image)
-        columns = model.card.cohort.record.items()
-        evidence = Evidence(
-            films=tuple(Film(i.digest, i.modality, i.view, i.remarks) for i in images),
-            note=case.note.text if case.note else "",
-            record=dict(case.record.values) if case.record else {},
-            units={name: column.unit for name, column in columns if isinstance(column, NumberColumn)},
-            explanations=explain(model, encoded),
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A case that went through the encoders and waits for the others of its transaction; its pixels are let go."""
+
+    features: Features
+    films: tuple[Film, ...]
+    note: str
+    record: dict[str, RecordValue]
+    content: str
+
+
+def _encode(model: Model, case: Case, content: str, films: Path) -> _Waiting:
+    """Encode a case and write the pictures that the model was given."""
+    features = model.encode(case)
+    shown = list(_films(case.study, features.layout.images, films, prior=False))
+    shown += _films(case.prior, features.layout.prior, films, prior=True)
+    note, record = case.note.text if case.note else "", dict(case.record.values) if case.record else {}
+    return _Waiting(features, tuple(shown), note, record, content)
+
+
+def _films(study: Study | None, layouts: Sequence[ImageLayout], films: Path, *, prior: bool) -> Iterator[Film]:
+    """Write the pictures of one study, in the order in which the model was given them."""
+    if study is None or not layouts:
+        return
+    pictures = [layout.picture for layout in layouts]
+    for picture, image in zip(pictures, pictures_of(study, pictures), strict=True):
+        write_picture(films, image)
+        yield Film(image.digest, image.modality, image.view, image.remarks, prior, part_of(study, picture))
+
+
+def _score(model: Model, cases: list[_Waiting]) -> list[ScoredCase]:
+    """Answer and explain."""
+    columns = model.card.cohort.record.items()
+    units = {name: column.unit for name, column in columns if isinstance(column, NumberColumn)}
+    return [
+        ScoredCase(
+            prediction,
+            Evidence(case.films, case.note, case.record, units, explain(model, case.features)),
+            case.content,
         )
-        scored.append(ScoredCase(prediction, evidence, content))
-    return scored
+        for case, prediction in zip(cases, predict(model, [case.features for case in cases]), strict=True)
+    ]

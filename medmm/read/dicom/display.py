@@ -5,10 +5,12 @@ A grey picture ends with 0 as black and 1 as white, and is the same whether it w
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_windowing
+from pydicom.pixels.processing import apply_color_lut, apply_windowing
 
 from medmm.errors import Reason
+from medmm.read.dicom.header import numbers
 from medmm.read.guard import RefusedError
+from medmm.read.remark import concern
 
 
 def show_grey(dataset: Dataset, stored: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -19,10 +21,13 @@ def show_grey(dataset: Dataset, stored: np.ndarray) -> tuple[np.ndarray, tuple[s
         stored: (rows, columns) integers, as decoded.
     """
     remarks: list[str] = []
-    padding = _padding(dataset, stored)
-    values = _modality_values(dataset, stored, remarks)
+    padding = padding_in(dataset, stored)
+    if padding is not None and padding.all():
+        raise RefusedError(Reason.CORRUPT, "is pixel padding and nothing else", "Export it again")
+    values = modality_values(dataset, stored, remarks)
     shown = _values_of_interest(dataset, values, padding, remarks)
-    if _is_inverted(dataset, remarks):
+    if inverted := why_inverted(dataset):
+        remarks.append(f"{inverted} inverted")
         shown = 1.0 - shown
     if padding is not None:
         shown[padding] = 0.0
@@ -47,31 +52,64 @@ def show_colour(dataset: Dataset, array: np.ndarray, bits: int) -> tuple[np.ndar
     return np.clip(array / np.float32(2**bits - 1), 0.0, 1.0).astype(np.float32), ()
 
 
-def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    """Return where there is no picture: Pixel Padding Value and Range Limit (0028,0120-0121), PS3.3 C.7.5.1.1.2."""
+def padding_in(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
+    """Return where there is no picture: Pixel Padding Value and Range Limit (0028,0120-0121), PS3.3 C.7.5.1.1.2.
+
+    Among floating-point pixels that is Float Pixel Padding Value (0028,0122), and what is no number.
+    """
+    if stored.dtype.kind == "f":
+        value = dataset.get("FloatPixelPaddingValue")
+        mask: np.ndarray = ~np.isfinite(stored) | (False if value is None else stored == np.float32(value))
+        return mask if mask.any() else None
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return None
     limit = dataset.get("PixelPaddingRangeLimit")
     low, high = sorted((int(value), int(value if limit is None else limit)))
-    mask: np.ndarray = (stored >= low) & (stored <= high)
-    if mask.all():
-        raise RefusedError(Reason.CORRUPT, "is pixel padding and nothing else", "Export it again")
+    mask = (stored >= low) & (stored <= high)
     return mask if mask.any() else None
 
 
-def _modality_values(dataset: Dataset, stored: np.ndarray, remarks: list[str]) -> np.ndarray:
-    """Apply the modality LUT or the rescale (0028,1052-1053), PS3.3 C.11.1."""
+def modality_values(dataset: Dataset, stored: np.ndarray, remarks: list[str]) -> np.ndarray:
+    """Apply the modality LUT or the rescale (0028,1052-1053), PS3.3 C.11.1; integers stay integers where they can."""
     if dataset.get("ModalityLUTSequence"):
         remarks.append("modality LUT applied")
         return _look_up(dataset, dataset.ModalityLUTSequence[0], stored)[0]
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     if slope is None or intercept is None or (slope == 1 and intercept == 0):
         return stored
+    slope, intercept = float(slope), float(intercept)
     if slope == 0:
         raise RefusedError(Reason.CORRUPT, "has a Rescale Slope of 0", "Export it again")
     remarks.append(f"rescaled by {slope:g} and {intercept:+g}")
-    return apply_modality_lut(stored, dataset)
+    whole = slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
+    if whole and abs(slope) < 2**14 and abs(intercept) < 2**24:  # fits 32 bits
+        return stored.astype(np.int32) * np.int32(slope) + np.int32(intercept)
+    return stored.astype(np.float64) * slope + intercept
+
+
+def window_in(dataset: Dataset, remarks: list[str]) -> tuple[float, float, str] | None:
+    """Return centre, width and VOI LUT Function of the first window (PS3.3 C.11.2); None without a valid one."""
+    centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    if not centres or not widths:
+        return None
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise RefusedError(Reason.UNSUPPORTED, "has a VOI LUT Function that DICOM does not define", "Export it again")
+    if not widths[0] >= (1 if function == "LINEAR" else np.nextafter(0, 1)):
+        remarks.append(concern(f"VOI window of width {widths[0]:g} is not valid and was left out"))
+        return None
+    several = f" (first of {len(centres)})" if len(centres) > 1 else ""
+    kind = "" if function == "LINEAR" else f" {function}"
+    remarks.append(f"VOI window {centres[0]:g}/{widths[0]:g}{kind}{several}")
+    return centres[0], widths[0], function
+
+
+def why_inverted(dataset: Dataset) -> str:
+    """Say why low values are white: MONOCHROME1, or Presentation LUT Shape (2050,0020) INVERSE; empty if not."""
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        return "MONOCHROME1"
+    return "Presentation LUT Shape INVERSE" if dataset.get("PresentationLUTShape") == "INVERSE" else ""
 
 
 def _values_of_interest(
@@ -87,7 +125,7 @@ def _values_of_interest(
         seen = shown if padding is None else shown[~padding]
         if low == high or seen.min() < seen.max():
             return shown
-        remarks[-1] += " shows nothing of the picture: smallest to largest value instead"
+        remarks[-1] = concern(f"{remarks[-1]} shows nothing of the picture: smallest to largest value instead")
     else:
         remarks.append("no VOI stated: smallest to largest value")
     return np.clip((values.astype(np.float64) - low) / ((high - low) or 1.0), 0.0, 1.0)
@@ -100,19 +138,8 @@ def _through_voi(dataset: Dataset, values: np.ndarray, remarks: list[str]) -> np
         shown, top = _look_up(dataset, tables[0], values)
         remarks.append("VOI LUT" + (f" (first of {len(tables)})" if len(tables) > 1 else ""))
         return shown / top
-    centres, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
-    if not centres or not widths:
-        return None
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise RefusedError(Reason.UNSUPPORTED, "has a VOI LUT Function that DICOM does not define", "Export it again")
-    if not widths[0] >= (1 if function == "LINEAR" else np.nextafter(0, 1)):
-        remarks.append(f"VOI window of width {widths[0]:g} is not valid and was left out")
-        return None
-    several = f" (first of {len(centres)})" if len(centres) > 1 else ""
-    kind = "" if function == "LINEAR" else f" {function}"
-    remarks.append(f"VOI window {centres[0]:g}/{widths[0]:g}{kind}{several}")
-    return _window(values, centres[0], widths[0], function)
+    window = window_in(dataset, remarks)
+    return None if window is None else _window(values, *window)
 
 
 def _window(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
@@ -122,25 +149,6 @@ def _window(values: np.ndarray, centre: float, width: float, function: str) -> n
     window.BitsStored, window.PixelRepresentation = 1, 0
     window.WindowCenter, window.WindowWidth, window.VOILUTFunction = centre, width, function
     return apply_windowing(values, window)
-
-
-def _numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """Return the values of an element that may have none, one or several."""
-    value = dataset.get(keyword)
-    if value is None or value == "":
-        return []
-    return [float(number) for number in value] if hasattr(value, "__iter__") else [float(value)]
-
-
-def _is_inverted(dataset: Dataset, remarks: list[str]) -> bool:
-    """Say whether low values are white: MONOCHROME1, or Presentation LUT Shape (2050,0020) INVERSE; not twice."""
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        remarks.append("MONOCHROME1 inverted")
-        return True
-    if dataset.get("PresentationLUTShape") == "INVERSE":
-        remarks.append("Presentation LUT Shape INVERSE inverted")
-        return True
-    return False
 
 
 def _look_up(dataset: Dataset, item: Dataset, values: np.ndarray) -> tuple[np.ndarray, float]:

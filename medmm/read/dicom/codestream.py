@@ -8,8 +8,8 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Second byte of SOF0 to SOF15 (ITU-T T.81 B.1.1.3; DHT, JPG and DAC lie between) and of JPEG-LS (T.87 C.1.1)."""
 
 
-def coded_size(frame: bytes) -> tuple[int, int]:
-    """Return (rows, columns) of a JPEG, JPEG-LS or JPEG 2000 frame.
+def coded_size(frame: bytes) -> tuple[int, int, int]:
+    """Return (rows, columns, samples a pixel) of a JPEG, JPEG-LS or JPEG 2000 frame.
 
     Raises:
         ValueError: if the frame is none of them, or ends before it says so.
@@ -19,12 +19,13 @@ def coded_size(frame: bytes) -> tuple[int, int]:
             return _jpeg_size(frame)
         start = frame.index(_JPEG_2000)
         right, bottom, left, top = struct.unpack_from(">4L", frame, start + 8)  # SIZ, ISO/IEC 15444-1 A.5.1
+        (samples,) = struct.unpack_from(">H", frame, start + 40)
     except (struct.error, IndexError):
         raise ValueError("the frame is cut short") from None
-    return bottom - top, right - left
+    return bottom - top, right - left, samples
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int]:
+def _jpeg_size(frame: bytes) -> tuple[int, int, int]:
     """Walk the segments up to the start of frame (ITU-T T.81 B.2.2)."""
     place = 2
     while True:
@@ -32,7 +33,7 @@ def _jpeg_size(frame: bytes) -> tuple[int, int]:
             raise ValueError("a segment does not start with a marker")
         marker = frame[place + 1]
         if marker in _START_OF_FRAME:
-            rows, columns = struct.unpack_from(">2H", frame, place + 5)
-            return rows, columns
+            rows, columns, samples = struct.unpack_from(">2HB", frame, place + 5)
+            return rows, columns, samples
         # A marker may be preceded by any number of fill bytes.
         place += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", frame, place + 2)[0]

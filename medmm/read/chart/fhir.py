@@ -1,0 +1,489 @@
+"""A folder of FHIR resources, R4 or R5, to the charts of a cohort's patients.
+
+Bundles and single resources in .json, one resource a line in .ndjson (bulk export). fhir.resources checks each resource
+that could count, by R5 and else by R4B; one that is neither costs itself, and that is said. What is known of it:
+
+* Observation -> record columns, by the column's `code`; its components too (systolic and diastolic). The time is its
+  effective[x], a period's end; without it the time of issue. A bound ('<5') counts as the limit that it names.
+* DocumentReference and DiagnosticReport of FhirConfig.note_types -> texts, inline and in plain text or HTML. A report's
+  conclusion and narrative are never read: they are the answer.
+* Condition -> 'Known condition: ...', by the time at which it was recorded. Its onset does not count: what is found in
+  a study had its onset before.
+* Patient -> age and gender, and whose all of it is: Patient.id or an identifier is the cohort's patient id.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from medmm.config import CohortConfig, NumberColumn, RecordColumn
+from medmm.errors import CohortError, DataError
+from medmm.read.chart.extract import Chart, Passage, Reading
+from medmm.read.chart.note import MAX_BYTES as MAX_TEXT
+from medmm.read.chart.note import read_text
+from medmm.read.chart.times import read_time
+from medmm.read.chart.units import UnitError, convert
+
+MAX_FILE = 2**28
+"""Bytes of a .json file; larger exports are .ndjson, where the limit is MAX_LINE."""
+MAX_LINE = 2**24
+"""Bytes of one line of an .ndjson file."""
+MAX_HTML = 2**16
+"""Letters of an HTML page: Python's parser takes time by the square of what is left open."""
+LOINC = "http://loinc.org"
+UCUM = "http://unitsofmeasure.org"
+
+_MAX_COMMENTS = 100
+_SUFFIXES = frozenset({".json", ".ndjson", ".jsonl"})
+_VOID = frozenset({"entered-in-error", "cancelled", "superseded"})
+_TIMES = ("effectiveDateTime", "issued", "date", "recordedDate")
+_KINDS = frozenset({"Observation", "DocumentReference", "DiagnosticReport", "Condition"})
+_CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
+_ASIDE = frozenset({"head", "script", "style", "title"})
+_BLOCKS = frozenset(
+    {"br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "p", "table", "tr", "ul", "ol", "pre"}
+)
+
+Resource = dict[str, Any]
+Key = tuple[str, str]
+"""('id', logical id), ('url', full URL) or ('identifier', value) of a patient."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """Who a Patient resource is about; another version or copy of it is about the same."""
+
+    name: str
+    """Its logical id, else its full URL."""
+    birth: str
+    gender: str
+
+
+@dataclass(slots=True)
+class _Pile:
+    """What the files hold, before it is known who is who."""
+
+    patients: dict[_Patient, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Each with the values of its identifiers."""
+    keys: dict[Key, set[_Patient]] = field(default_factory=lambda: defaultdict(set))
+    readings: dict[Key, list[Reading]] = field(default_factory=lambda: defaultdict(list))
+    passages: dict[Key, list[Passage]] = field(default_factory=lambda: defaultdict(list))
+    troubles: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """What could not be read, in words, of a patient; of nobody in particular under ('', '')."""
+
+
+def read_charts(
+    folder: Path, patient_ids: Sequence[str], config: CohortConfig
+) -> tuple[dict[str, Chart], tuple[str, ...]]:
+    """Read all resources below a folder and sort out what belongs to whom.
+
+    Args:
+        folder: with .json and .ndjson files, at any depth.
+        patient_ids: of the cohort.
+        config: its `fhir`, and its record columns with a `code`.
+
+    Returns:
+        Patient id -> chart, for those of whom there is anything; and remarks on the files as a whole.
+
+    Raises:
+        CohortError: if the folder or a file cannot be used. It tells the number of the file, never its name.
+    """
+    if not folder.is_dir():
+        raise CohortError("the folder of FHIR resources is not there", "Check 'folder' in [fhir] of cohort.toml")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    reader = _Reader(config)
+    pile = _Pile()
+    for number, path in enumerate(files, start=1):
+        for resource, url in _resources(path, f"file {number} of {len(files)} of the FHIR resources", pile):
+            reader.add(resource, url, pile)
+    charts = _charts(pile, set(patient_ids))
+    missing = len(set(patient_ids) - set(charts))
+    remarks = [f"FHIR: {len(files)} files read; nothing in them for {missing} of {len(set(patient_ids))} patients"]
+    remarks += [f"FHIR: {number} {what}" for what, number in pile.troubles[("", "")].items()]
+    return charts, tuple(remarks)
+
+
+def _resources(path: Path, where: str, pile: _Pile) -> Iterator[tuple[Resource, str]]:
+    """Yield the resources of a file, each with its full URL in a bundle."""
+    try:
+        if path.suffix.lower() != ".json":
+            yield from _lines(path, pile)
+            return
+        if path.stat().st_size > MAX_FILE:
+            raise CohortError(f"{where} has more than {MAX_FILE >> 20} MiB", "Split it, or export it as .ndjson")
+        content = _parse(path.read_bytes())
+    except OSError as thrown:
+        raise CohortError(f"{where} cannot be read ({type(thrown).__name__})", "Check its permissions") from None
+    if content is None:
+        raise CohortError(
+            f"{where} is not a JSON object, or is nested too deeply",
+            "Export it again, name it .ndjson if it has a resource a line, or take it out",
+        )
+    if content.get("resourceType") != "Bundle":
+        yield content, ""
+        return
+    for entry in _list(content, "entry"):
+        if isinstance(entry.get("resource"), dict):
+            yield entry["resource"], _text(entry, "fullUrl")
+
+
+def _lines(path: Path, pile: _Pile) -> Iterator[tuple[Resource, str]]:
+    """Yield the resources of an .ndjson file; a line that is none costs itself."""
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE):
+            whole = len(line) < MAX_LINE or line.endswith(b"\n")
+            while not whole:
+                whole = (rest := file.readline(MAX_LINE)) == b"" or rest.endswith(b"\n")
+                line = b"x"  # too long to be a resource
+            resource = _parse(line) if line.strip() else {}
+            if resource is None:
+                pile.troubles[("", "")]["lines left out: not a resource"] += 1
+            elif resource:
+                yield resource, ""
+
+
+def _parse(content: bytes) -> Resource | None:
+    """Return a JSON object; None if it is none."""
+    try:
+        found = json.loads(content.decode("utf-8-sig"), parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _no_number(name: str) -> float:
+    """NaN and Infinity are not JSON."""
+    raise ValueError(name)
+
+
+class _Reader:
+    """Takes from each resource what a cohort asks for."""
+
+    def __init__(self, config: CohortConfig) -> None:
+        fhir = config.fhir
+        self.columns: dict[str, RecordColumn] = {name: column for name, column in config.record.items() if column.code}
+        self.coded: dict[Key, list[str]] = defaultdict(list)
+        for name, column in self.columns.items():
+            self.coded[_code(column.code)].append(name)
+        self.note_types = {_code(code) for code in fhir.note_types} if fhir else set()
+        self.conditions = bool(fhir and fhir.conditions)
+
+    def add(self, resource: Resource, url: str, pile: _Pile) -> None:
+        """Put what is wanted of one resource on the pile."""
+        kind = _text(resource, "resourceType")
+        if kind == "Patient":
+            _add_patient(resource, url, pile)
+            return
+        if kind not in _KINDS or not self._is_wanted(kind, resource):
+            return
+        key = _subject(resource)
+        if not _is_valid(kind, resource):
+            pile.troubles[key][f"{kind} resources left out: neither valid R4 nor valid R5"] += 1
+            return
+        if {_text(resource, "status"), _text(resource, "docStatus")} & _VOID:
+            return
+        if any(_text(resource, time).endswith(("Z", "+00:00")) for time in _TIMES):
+            pile.troubles[("", "")]["resources with times in UTC, compared with the study's clock as they stand"] += 1
+        if kind == "Observation":
+            pile.readings[key] += self._readings(resource)
+        elif kind == "Condition":
+            pile.passages[key] += _condition(resource)
+        else:
+            pile.passages[key] += _document(kind, resource, pile.troubles[key])
+
+    def _is_wanted(self, kind: str, resource: Resource) -> bool:
+        """Whether a resource could count; looks at its codes only, since checking all of it costs 0.1 ms."""
+        if kind == "Condition":
+            return self.conditions
+        if kind == "Observation":
+            parts = [resource, *_list(resource, "component")]
+            return any(code in self.coded for part in parts for code in _codes(part.get("code")))
+        concept = resource.get("type" if kind == "DocumentReference" else "code")
+        return not self.note_types.isdisjoint(_codes(concept))
+
+    def _readings(self, resource: Resource) -> Iterator[Reading]:
+        """Yield what an Observation says of columns; one about something else than its patient says nothing."""
+        if resource.get("focus"):
+            return
+        issued = read_time(_text(resource, "issued"))
+        taken = _effective(resource) or issued
+        for part in [resource, *_list(resource, "component")]:
+            for name in dict.fromkeys(name for code in _codes(part.get("code")) for name in self.coded.get(code, ())):
+                column = self.columns[name]
+                if isinstance(column, NumberColumn):
+                    reading = _number(name, column, part, taken, issued)
+                else:
+                    reading = _words(name, part, taken, issued)
+                if reading is not None:
+                    yield reading
+
+
+def _number(
+    name: str, column: NumberColumn, part: Resource, taken: datetime | None, issued: datetime | None
+) -> Reading | None:
+    """Return the number of an Observation or a component in the unit of its column; None if it has no value."""
+    quantity = _dict(part, "valueQuantity")
+    value = quantity.get("value", part.get("valueInteger"))
+    if value is None:
+        other = any(key.startswith("value") for key in part) and not quantity
+        return Reading(name, taken, problem="has a value that is not a number", issued=issued) if other else None
+    try:
+        number = convert(float(value), _unit(quantity, column.unit), column.unit)
+    except (UnitError, OverflowError):
+        problem = f"has a unit that cannot be converted to '{column.unit}'"
+        return Reading(name, taken, problem=problem, issued=issued)
+    comparator = _text(quantity, "comparator")
+    if comparator == "ad":  # 'sufficient to achieve this quantity': no value that was measured
+        return None
+    remark = f"a bound ({comparator}) counts as the limit that it names" if comparator else ""
+    return Reading(name, taken, number, remark=remark, issued=issued)
+
+
+def _unit(quantity: Resource, wanted: str) -> str:
+    """Return the UCUM unit of a quantity. One that is not said to be UCUM must be the column's, letter by letter."""
+    code = _text(quantity, "code")
+    if code and _text(quantity, "system") == UCUM:
+        return code
+    if wanted in (code, _text(quantity, "unit")):
+        return wanted
+    if not code and not _text(quantity, "unit") and (wanted in ("", "1") or wanted[0] + wanted[-1] == "{}"):
+        return wanted
+    raise UnitError("is not UCUM")
+
+
+def _words(name: str, part: Resource, taken: datetime | None, issued: datetime | None) -> Reading | None:
+    """Return what the value of an Observation or a component is called; None if it has none."""
+    concept = _dict(part, "valueCodeableConcept")
+    words = [_text(coding, key) for coding in _list(concept, "coding") for key in ("code", "display")]
+    words += [_text(concept, "text"), _text(part, "valueString")]
+    truth = part.get("valueBoolean")
+    if truth is not None:
+        words += ["true", "yes", "1"] if truth else ["false", "no", "0"]
+    for value in (part.get("valueInteger"), _dict(part, "valueQuantity").get("value")):
+        words += [f"{value:.15g}"] if isinstance(value, int | float) else []
+    stated = tuple(word.strip() for word in words if word.strip())
+    return Reading(name, taken, words=stated, issued=issued) if stated else None
+
+
+def _effective(resource: Resource) -> datetime | None:
+    """Return the latest moment that effective[x] allows."""
+    period = _dict(resource, "effectivePeriod")
+    return read_time(
+        _text(resource, "effectiveDateTime") or _text(resource, "effectiveInstant") or _text(period, "end")
+    )
+
+
+def _condition(resource: Resource) -> Iterator[Passage]:
+    """Yield a condition that is confirmed, or of which nothing else is said."""
+    status = {code for _, code in _codes(resource.get("verificationStatus"))}
+    concept = _dict(resource, "code")
+    names = [_text(concept, "text"), *(_text(coding, "display") for coding in _list(concept, "coding"))]
+    name = " ".join(next((name for name in names if name.strip()), "").split())
+    if name and status <= {"confirmed"}:
+        text = read_text("", f"Known condition: {name}")
+        yield Passage("condition", text, read_time(_text(resource, "recordedDate")))
+
+
+def _document(kind: str, resource: Resource, troubles: Counter[str]) -> Iterator[Passage]:
+    """Yield the text of a document or report: the first of its forms that can be read, plain text first."""
+    what, key = ("note", "content") if kind == "DocumentReference" else ("report", "presentedForm")
+    forms = _list(resource, key)
+    forms = [_dict(form, "attachment") for form in forms] if what == "note" else forms
+    told = f"{what}s left out: not inline, or neither plain text nor HTML"
+    for form in sorted(forms, key=lambda form: not _text(form, "contentType").startswith("text/plain")):
+        text = _attachment(form)
+        if text is None:
+            continue
+        if text:
+            yield Passage(what, text, _written(resource, form))
+        return
+    if forms:
+        troubles[told] += 1
+
+
+def _written(resource: Resource, form: Resource) -> datetime | None:
+    """Return the latest moment at which a text can have been written; None if that is not known.
+
+    A report is written after what it reports: without a time of issue, that day is counted to its end.
+    """
+    stated = [_text(resource, "date"), _text(resource, "issued"), _text(form, "creation")]
+    times = [read_time(text) for text in stated if text]
+    if None in times:
+        return None
+    effective = _effective(resource)
+    if effective is not None:
+        times.append(effective if times else datetime.combine(effective.date(), time.max))
+    return max((moment for moment in times if moment), default=None)
+
+
+def _attachment(form: Resource) -> str | None:
+    """Return the text of an inline attachment; None if it cannot be read."""
+    media, _, parameters = _text(form, "contentType").partition(";")
+    charset = parameters.partition("charset=")[2].strip(" \"'").lower() or "utf-8"
+    data = "".join(_text(form, "data").split())
+    is_text = media.strip().lower() in ("text/plain", "text/html", "text/markdown")
+    if not data or not is_text or charset not in _CHARSETS or len(data) > MAX_TEXT * 4 // 3 + 4:
+        return None
+    try:
+        text = base64.b64decode(data, validate=True).decode(charset)
+        if media.strip().lower() == "text/html":
+            if len(text) > MAX_HTML or text.count("<!--") > _MAX_COMMENTS:
+                return None
+            text = _without_tags(text)
+        return read_text("", text)
+    except (binascii.Error, UnicodeDecodeError, DataError):
+        return None
+
+
+class _Words(HTMLParser):
+    """Gathers the words of a page, a line for each block."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.words: list[str] = []
+        self.aside = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """A block begins a line; what is not shown is not read."""
+        self.aside += tag in _ASIDE
+        self.words += ["\n"] if tag in _BLOCKS else [" "] if tag in ("td", "th") else []
+
+    def handle_endtag(self, tag: str) -> None:
+        """A block ends a line."""
+        self.aside -= tag in _ASIDE and self.aside > 0
+        self.words += ["\n"] if tag in _BLOCKS else []
+
+    def handle_data(self, data: str) -> None:
+        """Words; a line end in the source is a space."""
+        if not self.aside:
+            self.words.append(" ".join(data.replace("\n", " ").split(" ")))
+
+
+def _without_tags(page: str) -> str:
+    """Return the text of an HTML page."""
+    words = _Words()
+    words.feed(page)
+    words.close()
+    lines = (" ".join(line.split()) for line in "".join(words.words).split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def _add_patient(resource: Resource, url: str, pile: _Pile) -> None:
+    """Put one Patient on the pile."""
+    if not _is_valid("Patient", resource):
+        pile.troubles[("", "")]["Patient resources left out: neither valid R4 nor valid R5"] += 1
+        return
+    logical = _text(resource, "id")
+    patient = _Patient(logical or url, _text(resource, "birthDate"), _text(resource, "gender"))
+    pile.patients[patient] |= {_text(one, "value").strip() for one in _list(resource, "identifier")}
+    for key in (("id", logical), ("url", url)):
+        if key[1]:
+            pile.keys[key].add(patient)
+
+
+def _charts(pile: _Pile, wanted: set[str]) -> dict[str, Chart]:
+    """Sort out what belongs to whom. Where two Patients could be one id's, or one Patient two ids', nothing is used."""
+    owners = {
+        patient: {patient.name} & wanted or identifiers & wanted for patient, identifiers in pile.patients.items()
+    }
+    claims: dict[str, list[_Patient]] = defaultdict(list)
+    keys: dict[str, set[Key]] = {patient_id: {("identifier", patient_id)} for patient_id in wanted}
+    for patient, ids in owners.items():
+        for patient_id in ids:
+            claims[patient_id].append(patient)
+    for key, patients in pile.keys.items():
+        for patient_id in set[str]().union(*(owners[patient] for patient in patients)):
+            keys[patient_id].add(key)
+    charts: dict[str, Chart] = {}
+    for patient_id in wanted:
+        patients_there = claims[patient_id]
+        if len(patients_there) > 1 or any(len(owners[patient]) > 1 for patient in patients_there):
+            charts[patient_id] = Chart(remarks=("FHIR: not used, since several patients go by this id",))
+            continue
+        if ("id", patient_id) not in pile.keys:  # no Patient resource, but references to one
+            keys[patient_id].add(("id", patient_id))
+        chart = _chart(pile, keys[patient_id], patients_there[0] if patients_there else None)
+        if chart != Chart():
+            charts[patient_id] = chart
+    return charts
+
+
+def _chart(pile: _Pile, keys: set[Key], patient: _Patient | None) -> Chart:
+    """Gather one patient's chart."""
+    troubles: Counter[str] = Counter()
+    for key in keys:
+        troubles.update(pile.troubles.get(key, {}))
+    birth = patient.birth if patient and len(patient.birth) == len("2024-05-31") else ""
+    return Chart(
+        readings=tuple(reading for key in sorted(keys) for reading in pile.readings.get(key, ())),
+        passages=tuple(dict.fromkeys(passage for key in sorted(keys) for passage in pile.passages.get(key, ()))),
+        birth=date.fromisoformat(birth) if birth else None,
+        gender=patient.gender if patient else "",
+        remarks=tuple(f"FHIR: {number} {what}" for what, number in troubles.items()),
+    )
+
+
+def _subject(resource: Resource) -> Key:
+    """Return by what a resource names its patient; ('', '') if it names none, or somebody else."""
+    subject = _dict(resource, "subject")
+    reference = _text(subject, "reference").partition("/_history/")[0]
+    kind, _, logical = reference.rpartition("/")
+    if logical and (kind == "Patient" or kind.endswith("/Patient")):
+        return "id", logical
+    if reference.startswith("urn:"):
+        return "url", reference
+    identifier = _text(_dict(subject, "identifier"), "value").strip()
+    return ("identifier", identifier) if identifier and not reference else ("", "")
+
+
+def _is_valid(kind: str, resource: Resource) -> bool:
+    """Whether a resource is valid R5 or else R4B, which reads R4."""
+    from fhir.resources import get_fhir_model_class
+    from fhir.resources.R4B import get_fhir_model_class as get_r4b_model_class
+
+    for model in (get_fhir_model_class(kind), get_r4b_model_class(kind)):
+        try:
+            model.model_validate(resource)
+        except Exception:  # noqa: S112  # pydantic's, and what fhir.resources' own checks trip over
+            continue
+        return True
+    return False
+
+
+def _code(code: str) -> Key:
+    """'system|code', or a LOINC code alone."""
+    system, _, rest = code.rpartition("|")
+    return system or LOINC, rest
+
+
+def _codes(concept: Any) -> set[Key]:
+    """Return system and code of each coding of a CodeableConcept."""
+    codings = _list(concept, "coding") if isinstance(concept, dict) else []
+    return {(_text(coding, "system"), _text(coding, "code")) for coding in codings}
+
+
+def _text(value: Mapping[str, Any], key: str) -> str:
+    """Return a string of a resource that may not be valid; '' if there is none."""
+    found = value.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def _dict(value: Mapping[str, Any], key: str) -> Resource:
+    """Return an object of a resource that may not be valid; empty if there is none."""
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _list(value: Mapping[str, Any], key: str) -> list[Resource]:
+    """Return the objects of a list of a resource that may not be valid."""
+    found = value.get(key)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

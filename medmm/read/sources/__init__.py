@@ -1,0 +1,1 @@
+"""Where studies come from: folders, archives, media with a DICOMDIR, DICOMweb servers."""

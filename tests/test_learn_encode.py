@@ -1,0 +1,105 @@
+"""A cohort through the encoders: what is joined, what is remembered, and what is refused."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medmm.config import CohortConfig, EncoderConfig
+from medmm.errors import Reason
+from medmm.learn.encode import EncodedCohort, EncodedRow, encode_cohort
+from medmm.model.batch import PRIOR
+from medmm.model.encode import Encoders
+from medmm.read.cohort import Cohort, read_cohort
+from medmm.read.pool import read_cases
+from medmm.tensors import RecordBins
+from tests.dicom_files import write
+from tests.models import write_bert, write_torchvision
+
+COLUMNS = "case_id,patient_id,study,prior,note"
+ROWS = ["now,p1,now,before,no fever", "alone,p2,alone,,cough", "written,p3,,,no cough", "crossed,p4,alone,before,cough"]
+STUDIES = {"now": ("p1", "20240601"), "before": ("p1", "20240101"), "alone": ("p2", "20240301")}
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Encoders:
+    folder = tmp_path_factory.mktemp("encoders")
+    weights = write_torchvision(folder / "resnet18.safetensors")
+    bert = write_bert(folder / "bert")
+    config = EncoderConfig(image="torchvision:resnet18", image_weights=str(weights), image_size=64, text=str(bert))
+    return Encoders(config)
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Cohort:
+    folder = tmp_path / "cohort"
+    for number, (name, (patient, date)) in enumerate(STUDIES.items()):
+        pixels = np.random.default_rng(number).integers(0, 4000, (40, 30)).astype(np.uint16)
+        write(
+            folder / name / "film.dcm", pixels, PatientID=patient, StudyDate=date, StudyInstanceUID=f"1.2.{number + 1}"
+        )
+    (folder / "cases.csv").write_text("\n".join([COLUMNS, *ROWS]) + "\n")
+    return read_cohort(folder, CohortConfig(prior="prior"))
+
+
+def encoded(cohort: Cohort, encoders: Encoders, cache: Path) -> EncodedCohort:
+    return encode_cohort(cohort, encoders, cache, lambda done, total: None, workers=1)
+
+
+def by_id(found: EncodedCohort) -> dict[str, EncodedRow]:
+    return {case.row.case_id: case for case in found.cases}
+
+
+def test_the_sides_of_each_row_are_joined(cohort: Cohort, encoders: Encoders, tmp_path: Path) -> None:
+    found = by_id(encoded(cohort, encoders, tmp_path / "cache"))
+
+    assert list(found) == ["now", "alone", "written"]
+    now, alone, written = (found[name].features(encoders, RecordBins({}, {})) for name in found)
+    assert int(now.place[:, PRIOR].sum()) == len(now.layout.prior[0].cells) > 0
+    assert alone.layout.prior == ()
+    assert (written.present, alone.present) == ((False, True, False), (True, True, False))
+    assert found["alone"].case.study is not None
+    assert found["alone"].case.study.time is not None
+    assert found["alone"].case.study.time.date() == datetime(2024, 3, 1).date()
+
+
+def test_the_prior_study_of_another_patient_is_refused_each_time(
+    cohort: Cohort, encoders: Encoders, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        (refused,) = encoded(cohort, encoders, tmp_path / "cache").refused
+
+        assert (refused.case_id, refused.code) == ("crossed", Reason.WRONG_PRIOR)
+
+
+def test_what_was_encoded_once_is_not_decoded_again_and_is_the_same(
+    cohort: Cohort, encoders: Encoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = by_id(encoded(cohort, encoders, tmp_path / "cache"))
+    asked: list[str] = []
+
+    def watched(cohort: Cohort, rows: Any, workers: int | None) -> Any:
+        asked.extend(row.case_id for row in rows)
+        return read_cases(cohort, rows, workers)
+
+    monkeypatch.setattr("medmm.learn.encode.read_cases", watched)
+
+    second = by_id(encoded(cohort, encoders, tmp_path / "cache"))
+
+    assert asked == ["crossed"]
+    for name, case in first.items():
+        one, other = (c.features(encoders, RecordBins({}, {})) for c in (case, second[name]))
+        for tensor in ("image", "place", "note"):
+            assert torch.equal(getattr(one, tensor), getattr(other, tensor))
+        assert one.layout == other.layout
+
+
+def test_progress_counts_every_row_once(cohort: Cohort, encoders: Encoders, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        encode_cohort(cohort, encoders, tmp_path / "cache", lambda done, total: told.append((done, total)), workers=1)
+
+    assert told == 2 * [(n, 4) for n in range(1, 5)]
