@@ -14,6 +14,8 @@ from medmm.errors import DataError
 from medmm.result import Refusal
 
 if TYPE_CHECKING:
+    from medmm.judge.leak.duplicate import Duplicate
+    from medmm.judge.leak.shortcut import Shortcut
     from medmm.judge.metrics import Score
     from medmm.learn.fit import Epoch
 
@@ -29,6 +31,15 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=_progress) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say what takes a while and cannot be counted."""
+    with Progress(TextColumn(what), BarColumn(), TimeElapsedColumn(), console=_progress) as bar:
+        task = bar.add_task(what, total=None)
+        yield
+        bar.update(task, total=1, completed=1)
 
 
 class TrainingProgress:
@@ -77,6 +88,14 @@ def refusals(refused: Sequence[Refusal | DataError], where: str) -> None:
         console.print(f"  case {one.case_id}: {one.code}: {one.problem}. {one.remedy}.")
     if len(refused) > _SHOWN:
         console.print(f"  and {len(refused) - _SHOWN} more in {where}")
+
+
+def findings(found: Sequence[Duplicate | Shortcut], where: str) -> None:
+    """Print the worst of what a leak audit found, and where the rest is."""
+    for one in found[:_SHOWN]:
+        console.print(f"{one.verdict.capitalize()}: {one.sentence}")
+    if len(found) > _SHOWN:
+        console.print(f"  and {len(found) - _SHOWN} more in {where}")
 
 
 def remarks(lines: Sequence[str]) -> None:

@@ -1,11 +1,20 @@
 """A first cohort.toml: what could hold the answer is never guessed to be an input, and nothing corrected is lost."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from medmm.config import CategoryColumn, CohortConfig, LabelColumns, NumberColumn, read_toml
+from medmm.config import (
+    CategoryColumn,
+    CohortConfig,
+    FhirConfig,
+    ImageRule,
+    LabelColumns,
+    NumberColumn,
+    read_toml,
+)
 from medmm.errors import ConfigError
 from medmm.read.guess import VOCABULARY, guess_config, write_config
 
@@ -149,3 +158,26 @@ def test_what_a_user_corrected_is_never_overwritten(tmp_path: Path) -> None:
         write_config(CohortConfig(), path)
 
     assert path.read_text() == "mine"
+
+
+def test_every_setting_that_differs_from_the_default_is_written_and_no_other(tmp_path: Path) -> None:
+    config = CohortConfig(
+        labels=LabelColumns(columns=("sick",)),
+        prior="prior_study",
+        time="acquired",
+        sections_left_out=("impression",),
+        images=(ImageRule(modality=("CR", "DX"), view=("PA",)), ImageRule(description="axial", window=(40, 400))),
+        record={"crp": NumberColumn(unit="mg/L", low=0, taken="crp_taken", code="1988-5")},
+        fhir=FhirConfig(note_types=("18842-5",)),
+    )
+
+    write_config(config, tmp_path / "cohort.toml")
+    write_config(CohortConfig(), tmp_path / "plain.toml")
+
+    assert read_toml(tmp_path / "cohort.toml", CohortConfig) == config
+    said = tomllib.loads((tmp_path / "cohort.toml").read_text())
+    assert said["record"] == {"crp": {"unit": "mg/L", "low": 0.0, "taken": "crp_taken", "code": "1988-5"}}
+    assert said["fhir"] == {"note_types": ["18842-5"]}
+    assert said["images"][0] == {"modality": ["CR", "DX"], "view": ["PA"]}
+    plain = tomllib.loads((tmp_path / "plain.toml").read_text())
+    assert set(plain) == {"case_id", "patient_id", "study", "note", "record"}

@@ -1,12 +1,18 @@
 """A first cohort.toml from the columns of a table; whatever could hold the answer is never guessed to be an input."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from medmm.config import CategoryColumn, CohortConfig, LabelColumns, NumberColumn, RecordColumn
+from medmm.config import CategoryColumn, CohortConfig, Dials, LabelColumns, NumberColumn, RecordColumn
 from medmm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tomlkit.items import Table
 
 VOCABULARY: dict[str, tuple[str, float, float]] = {
     "age": ("a", 0, 120),
@@ -157,23 +163,45 @@ def write_config(config: CohortConfig, path: Path) -> None:
     document.add(
         tomlkit.comment("What the columns of cases.csv are. A column that is not named here is never an input.")
     )
-    for role in ("case_id", "patient_id", "study", "note"):
-        document.add(role, tomlkit.item(getattr(config, role)))
+    said = {name: getattr(config, name) for name in ("case_id", "patient_id", "study", "note")}
+    said |= config.model_dump(mode="json", exclude_defaults=True, exclude={"labels", "record", "images", "fhir"})
+    for role, column in said.items():
+        document.add(role, tomlkit.item(column))
     if config.labels is not None:
-        labels = tomlkit.table()
+        labels = _table(config.labels)
         labels.comment("the answers: 1, 0 or empty in each of 'columns', or one class in 'class_column'")
-        for key, value in config.labels.model_dump(exclude_defaults=True).items():
-            labels.add(key, tomlkit.item(list(value) if isinstance(value, tuple) else value))
         document.add("labels", labels)
+    if config.images:
+        rules = tomlkit.aot()
+        for rule in config.images:
+            rules.append(_table(rule))
+        document.add("images", rules)
     record = tomlkit.table()
     record.comment("inputs known before the study is read; a value outside low and high is refused")
-    for name, column in config.record.items():
+    for name, kind in config.record.items():
         line = tomlkit.inline_table()
-        line.update({key: list(v) if isinstance(v, tuple) else v for key, v in column if v is not None})
+        line.update(_stated(kind))
         record.add(name, line)
     document.add("record", record)
+    if config.fhir is not None:
+        document.add("fhir", _table(config.fhir))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(tomlkit.dumps(document))
     except FileExistsError:
         raise ConfigError(f"{path.name} is there already", "Correct it by hand, or take it away first") from None
+
+
+def _table(dials: Dials) -> Table:
+    """Return a group of settings as a table of TOML."""
+    import tomlkit
+
+    table = tomlkit.table()
+    for key, value in _stated(dials).items():
+        table.add(key, tomlkit.item(value))
+    return table
+
+
+def _stated(dials: Dials) -> dict[str, Any]:
+    """Return what differs from the defaults, in types that TOML has."""
+    return dials.model_dump(mode="json", exclude_defaults=True)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import PIL.Image
 
-from medmm.case import RecordValue
+from medmm.case import Case, Image, RecordValue, Study, Volume
+from medmm.errors import DataError
+from medmm.read.cohort import CaseRow, Cohort, read_case
+from medmm.read.pool import in_children
+from medmm.read.remark import concern
+from medmm.slices import nearest_slice, slice_images
+
+THUMBNAIL = 96
+"""Longer side of a thumbnail, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,3 +58,118 @@ class Surveyed:
     """Label -> 1, 0, or NaN where it is not stated."""
     remarks: tuple[str, ...]
     """Of the case, its study, its note and its record."""
+
+
+def survey(
+    cohort: Cohort, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[CaseRow, Surveyed | DataError]]:
+    """Read every case of a cohort side by side and boil it down; in the order of the rows.
+
+    Args:
+        cohort: what to read.
+        workers: processes that decode; one a core if None.
+        progress: told after each case how many are done, and how many there are.
+    """
+    jobs = ((row.case_id, (cohort.without_rows(), row)) for row in cohort.rows)
+    answers = in_children(survey_case, jobs, workers)
+    for number, (row, (_, answer)) in enumerate(zip(cohort.rows, answers, strict=True), start=1):
+        yield row, answer
+        if progress is not None:
+            progress(number, len(cohort.rows))
+
+
+def survey_case(cohort: Cohort, row: CaseRow) -> Surveyed:
+    """Read one case and keep what is small. Runs in a child, so that no pixels travel.
+
+    Raises:
+        DataError: as `read_case` does.
+    """
+    case = read_case(cohort, row)
+    study = case.study
+    return Surveyed(
+        case_id=case.case_id,
+        patient_id=case.patient_id,
+        study_patient_id=study.patient_id if study else "",
+        study_uid=study.uid if study else "",
+        present=case.present,
+        looks=tuple(_look(picture) for picture in _pictures(study)),
+        note=case.note.text if case.note else "",
+        record=dict(case.record.values) if case.record else {},
+        cells={**row.cells, **row.other},
+        targets=dict(row.targets),
+        remarks=_remarks(case),
+    )
+
+
+def of_table(row: CaseRow) -> Surveyed:
+    """A case of which there is nothing but its row: what it lacks may still tell the answer."""
+    return Surveyed(
+        case_id=row.case_id,
+        patient_id=row.patient_id,
+        study_patient_id="",
+        study_uid="",
+        present=(),
+        looks=(),
+        note="",
+        record={},
+        cells={**row.cells, **row.other},
+        targets=dict(row.targets),
+        remarks=(),
+    )
+
+
+def _pictures(study: Study | None) -> tuple[Image | Volume, ...]:
+    """Return the images of a study, then its volumes."""
+    return (*study.images, *study.volumes) if study else ()
+
+
+def _remarks(case: Case) -> tuple[str, ...]:
+    """Return what was said of the case and its parts, and of the prior study, whose pictures are not looked at."""
+    said = [*case.remarks]
+    said += case.study.remarks if case.study else ()
+    said += case.note.remarks if case.note else ()
+    said += case.record.remarks if case.record else ()
+    said += case.prior.remarks if case.prior else ()
+    said += (remark for picture in _pictures(case.prior) for remark in picture.remarks)
+    return tuple(dict.fromkeys(said))
+
+
+def _look(picture: Image | Volume) -> Look:
+    """Boil down one image or volume."""
+    import imagehash
+
+    shown, remarks = _shown(picture), picture.remarks
+    eight_bits = np.rint(shown.pixels * np.float32(255)).astype(np.uint8)
+    whole = picture.voxels if isinstance(picture, Volume) else eight_bits
+    if whole.min() == whole.max():
+        remarks += (concern("every pixel that is shown has the same value"),)
+    digest = hashlib.sha256(repr(whole.shape).encode())
+    digest.update(np.ascontiguousarray(whole).data)
+    small = PIL.Image.fromarray(eight_bits)
+    perceived = imagehash.phash(small)
+    small.thumbnail((THUMBNAIL, THUMBNAIL), PIL.Image.Resampling.BOX)
+    return Look(
+        modality=picture.modality,
+        pixels=digest.hexdigest(),
+        hashes=(int(str(perceived), 16),),
+        thumbnail=np.asarray(small),
+        acquisition=_size(picture, shown) | dict(picture.acquisition),
+        remarks=remarks,
+    )
+
+
+def _shown(picture: Image | Volume) -> Image:
+    """Return what a viewer would show first: of a volume, its middle slice."""
+    if isinstance(picture, Image):
+        return picture
+    (middle,) = slice_images(picture, [nearest_slice(picture, 0.5)])
+    return middle
+
+
+def _size(picture: Image | Volume, shown: Image) -> dict[str, str]:
+    """Return size and shape of a picture by DICOM keyword, as it is shown."""
+    samples = 3 if shown.pixels.ndim == 3 else 1
+    size = {"Rows": shown.rows, "Columns": shown.columns, "SamplesPerPixel": samples}
+    if isinstance(picture, Volume):
+        size["NumberOfSlices"] = picture.slices
+    return {keyword: str(number) for keyword, number in size.items()}

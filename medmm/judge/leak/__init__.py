@@ -1,0 +1,1 @@
+"""The leak audit: what tells the answer and is no evidence."""
