@@ -5,10 +5,11 @@ Heavy libraries are imported inside the commands, so that help answers at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Dates = Literal["shift", "remove"]
+BurnedIn = Literal["mask", "refuse"]
 CohortFolder = Annotated[Path, typer.Argument(help="Folder with cases.csv, studies and, if there is one, cohort.toml.")]
 Columns = Annotated[
     Path | None, typer.Option(help="What the columns of cases.csv are, instead of COHORT/cohort.toml or a guess.")
@@ -35,19 +38,23 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes that decode 
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn what medmm raises on purpose, and what the disk says, into one line on standard error and exit code 3."""
+def one_line_errors(out: Path) -> Iterator[None]:
+    """Turn what medmm raises on purpose, and what the disk says, into one line on standard error and exit code 3.
+
+    A file is named only if it lies in `out`: the name of any other may be a patient's.
+    """
     try:
         yield
     except MedmmError as problem:
         typer.echo(f"medmm: {problem}", err=True)
         raise typer.Exit(FATAL) from None
     except OSError as problem:
-        where, what = problem.filename or "a file", problem.strerror or type(problem).__name__
+        ours = problem.filename is not None and Path(os.fsdecode(problem.filename)).is_relative_to(out)
+        where, what = problem.filename if ours else "a file", problem.strerror or type(problem).__name__
         typer.echo(f"medmm: {where}: {what}. Check the path, its permissions and the room on its disk.", err=True)
         raise typer.Exit(FATAL) from None
     except KeyboardInterrupt:
-        typer.echo("medmm: stopped; the same command goes on from here", err=True)
+        typer.echo("medmm: stopped; give the same command to go on", err=True)
         raise typer.Exit(130) from None
 
 
@@ -64,25 +71,77 @@ def train(
     """Train on a cohort, and set the result beside its floors on test patients: OUT/model, OUT/report.html."""
     from pipelines.train import train_cohort
 
-    with one_line_errors():
+    with one_line_errors(out):
         train_cohort(cohort, out, config=config, columns=columns, seed=seed, cache=cache, workers=workers)
 
 
-@app.command(short_help="Score a folder of studies.")
-def score(
-    studies: Annotated[Path, typer.Argument(help="A cohort, or a bare folder with one study in each subfolder.")],
-    model: Annotated[Path, typer.Option(help="The run that `medmm train` wrote, or its model folder.")],
-    out: Annotated[Path, typer.Option(help="Where predictions go; a rerun does only what is left.")],
+@app.command(short_help="Say what is there; train nothing.")
+def check(
+    cohort: Annotated[Path, typer.Argument(help="A cohort, or a bare folder or archive of studies.")],
+    out: Annotated[Path, typer.Option(help="Where check.html, check.csv and a first cohort.toml go.")] = Path("check"),
+    columns: Columns = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split that the leak audit judges.")] = 0,
     workers: Workers = None,
 ) -> None:
-    """Score a folder of studies: Parquet, CSV, quarantine.csv and the store that `medmm review` opens.
+    """Read everything and train nothing: check.html and check.csv, a leak audit, a first cohort.toml.
+
+    Exit code 0 if all is well, 2 if cases were refused or a leak was found, 3 if nothing could be read.
+    """
+    from pipelines.check import check_cohort
+
+    with one_line_errors(out):
+        done = check_cohort(cohort, out, columns=columns, seed=seed, workers=workers)
+    if not done.surveyed:
+        raise typer.Exit(FATAL)
+    if done.refused or done.audit.verdict == "leak":
+        raise typer.Exit(SOME_REFUSED)
+
+
+@app.command(short_help="Remove identities from a cohort or a folder of studies.")
+def deidentify(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A cohort, or a bare folder or archive of studies.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Where cases without identities go; a rerun does only what is left.")
+    ],
+    key: Annotated[Path, typer.Option(help="Secret of the pseudonyms, made if absent; keep it outside IN and OUT.")],
+    dates: Annotated[
+        Dates, typer.Option(help="Move dates by the patient's own number of days, or remove them.")
+    ] = "shift",
+    burned_in: Annotated[BurnedIn, typer.Option(help="Mask text in pixels, or refuse such a case.")] = "mask",
+    workers: Workers = None,
+) -> None:
+    """Headers by PS3.15 Basic Profile, text in pixels, notes and tables; every file verified: OUT/deidentification.csv.
+
+    Exit code 0 if every case was done, 2 if some were refused, 3 if nothing could be done.
+    """
+    from pipelines.deidentify import deidentify_folder
+
+    with one_line_errors(out):
+        if deidentify_folder(source, out, key, dates=dates, burned_in=burned_in, workers=workers).refused:
+            raise typer.Exit(SOME_REFUSED)
+
+
+@app.command(short_help="Score studies from a folder, an archive or a PACS.")
+def score(
+    studies: Annotated[
+        str,
+        typer.Argument(help="A cohort, a folder of studies, a .zip, a DICOMDIR, or the URL of a DICOMweb server."),
+    ],
+    model: Annotated[Path, typer.Option(help="The run that `medmm train` wrote, or its model folder.")],
+    out: Annotated[Path, typer.Option(help="Where predictions go; a rerun does only what is left.")],
+    patient: Annotated[str, typer.Option(help="Of a server: Patient ID.")] = "",
+    date: Annotated[str, typer.Option(help="Of a server: YYYYMMDD, or YYYYMMDD-YYYYMMDD.")] = "",
+    modality: Annotated[str, typer.Option(help="Of a server: CR, DX, CT, ...")] = "",
+    workers: Workers = None,
+) -> None:
+    """Score studies: Parquet, CSV, quarantine.csv and the store that `medmm review` opens.
 
     Exit code 0 if every case was scored, 2 if some were refused (quarantine.csv says why), 3 if nothing could be done.
     """
-    from pipelines.score import score_folder
+    from pipelines.score import Query, score_studies
 
-    with one_line_errors():
-        if score_folder(studies, model, out, workers=workers).refused:
+    with one_line_errors(out):
+        if score_studies(studies, model, out, Query(patient, date, modality), workers=workers).refused:
             raise typer.Exit(SOME_REFUSED)
 
 
@@ -95,7 +154,7 @@ def review(
     """Open the review screen on 127.0.0.1."""
     from ui.serve import review as show
 
-    with one_line_errors():
+    with one_line_errors(out):
         raise typer.Exit(show(out, port, browser))
 
 
@@ -112,5 +171,5 @@ def demo(
     """Make the sample cohort, train on it, score its test patients and open the review screen."""
     from pipelines.demo import run_demo
 
-    with one_line_errors():
+    with one_line_errors(folder):
         run_demo(folder, patients, seed, port=port, browser=browser)

@@ -18,7 +18,7 @@ from pipelines import terminal
 from pipelines.cli import app
 from tests.cohorts import RUN_TOML, Run, copy_cohort, table, write_table
 
-COMMANDS = ("train", "score", "review", "demo")
+COMMANDS = ("train", "check", "deidentify", "score", "review", "demo")
 HEAVY = ("torch", "monai", "transformers", "streamlit", "pandas", "matplotlib", "sklearn", "pyarrow", "sqlalchemy")
 FRESH = """
 import json, sys
@@ -49,7 +49,7 @@ def test_help_answers_without_loading_anything_heavy() -> None:
 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert json.loads(said.stdout) == [[0] * 5, []]
+    assert json.loads(said.stdout) == [[0] * 7, []]
 
 
 def test_help_names_every_command_and_every_command_says_what_it_needs() -> None:
@@ -236,7 +236,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     done = medmm("score", sample, "--model", run.out, "--out", tmp_path / "out")
 
     assert done.exit_code == 130
-    assert done.stderr.splitlines()[-1] == "medmm: stopped; the same command goes on from here"
+    assert done.stderr.splitlines()[-1] == "medmm: stopped; give the same command to go on"
 
 
 def test_a_case_with_an_odd_name_goes_all_the_way(sample: Path, run: Run, tmp_path: Path) -> None:
