@@ -10,7 +10,7 @@ from torch import Tensor
 from medmm.case import Case
 from medmm.config import EncoderConfig, RunConfig
 from medmm.model.folder import Model
-from medmm.read.dicom import read_study
+from medmm.read.dicom.study import read_study
 from sample_data.dicom import TRANSFER_SYNTAXES, write_film
 from sample_data.film import Film, make_film
 from tests.models import fusion, random_model
