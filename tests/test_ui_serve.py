@@ -70,7 +70,9 @@ def test_a_screen_that_ends_at_once_is_one_line_and_not_a_wait(tmp_path: Path) -
 def test_in_the_foreground_it_says_where_it_is_and_ends_quietly_when_stopped(tmp_path: Path) -> None:
     write_scored(tmp_path, [scored_case("c1", views=())])
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # deaf where tests run behind '&'
-    code = f"{heard}; from pathlib import Path; from ui.serve import review; review(Path({str(tmp_path)!r}), 18750, False)"
+    code = (
+        f"{heard}; from pathlib import Path; from ui.serve import review; review(Path({str(tmp_path)!r}), 18750, False)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
 

@@ -8,12 +8,14 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from medmm.case import Case, Study
 from medmm.config import ImageRule
 from medmm.errors import DataError, Reason
 from medmm.read.cohort import CaseRow, Cohort, read_case
+from medmm.read.handover import Parcel
 from medmm.read.sources.source import Source
 
 Answer = TypeVar("Answer")
@@ -46,12 +48,12 @@ def in_children(
 
     workers = workers or os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")
-    waiting: deque[tuple[str, Any]] = deque()
+    waiting: deque[tuple[str, Callable[[], Any], Any]] = deque()
     with ProcessPool(workers, initializer=_prepare, initargs=(memory_bytes,), context=spawn) as pool:
         try:
             for case_id, arguments in jobs:
-                job = pool.schedule(_answered, args=(case_id, work, arguments), timeout=timeout_s)
-                waiting.append((case_id, job))
+                start = partial(pool.schedule, _answered, args=(case_id, work, arguments), timeout=timeout_s)
+                waiting.append((case_id, start, start()))
                 if len(waiting) > 2 * workers:
                     yield _answer(*waiting.popleft())
             while waiting:
@@ -98,32 +100,37 @@ def _prepare(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _answered(case_id: str, work: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer | DataError:
+def _answered(case_id: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Parcel:
     """Runs in the child; whatever is thrown travels back as a value, and nothing of its text does."""
     try:
-        return work(*arguments)
+        return Parcel.give(work(*arguments))
     except DataError as problem:
-        return problem
+        return Parcel.give(problem)
     except MemoryError:
-        return _too_large(case_id)
+        return Parcel.give(_too_large(case_id))
     except BaseException as thrown:  # the panic of a Rust codec is no Exception
-        return DataError(case_id, Reason.CRASH, f"made its reader fail ({type(thrown).__name__})", _VIEWER)
+        return Parcel.give(DataError(case_id, Reason.CRASH, f"made its reader fail ({type(thrown).__name__})", _VIEWER))
 
 
 def _too_large(case_id: str) -> DataError:
     return DataError(case_id, Reason.TOO_LARGE, "needs more memory than one study may have", "Reduce it")
 
 
-def _answer(case_id: str, future: Any) -> tuple[str, Any]:
-    """Wait for one child; its death becomes a reason."""
+def _answer(case_id: str, start: Callable[[], Any], job: Any) -> tuple[str, Any]:
+    """Wait for one child; its death becomes a reason.
+
+    An answer is lost if its child dies of the next job before the answer was taken from it: then the job starts again.
+    """
     from pebble import ProcessExpired
 
     try:
-        answer = future.result()
+        parcel: Parcel = job.result()
+        while parcel.is_lost:
+            parcel = start().result()
+        return case_id, parcel.open()
     except TimeoutError:
-        answer = DataError(case_id, Reason.TIMEOUT, "took too long to decode", _VIEWER)
+        return case_id, DataError(case_id, Reason.TIMEOUT, "took too long to decode", _VIEWER)
     except MemoryError:
-        answer = _too_large(case_id)
+        return case_id, _too_large(case_id)
     except (ProcessExpired, OSError, EOFError):
-        answer = DataError(case_id, Reason.CRASH, "killed the process that read it", _VIEWER)
-    return case_id, answer
+        return case_id, DataError(case_id, Reason.CRASH, "killed the process that read it", _VIEWER)
