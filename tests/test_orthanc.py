@@ -134,30 +134,29 @@ def pixels(study: object) -> list[np.ndarray]:
 def test_scores_from_the_server_and_from_the_folder_are_equal_bit_for_bit(
     orthanc: Orthanc, folder: Path, tmp_path: Path
 ) -> None:
-    from medmm.config import RunConfig
+    from medmm.config import EncoderConfig, RunConfig
     from medmm.read.sources.folder import read_folder
     from pipelines.score import score_cases
     from tests.models import random_model
 
-    model = random_model(RunConfig())
-    remote = read_server(orthanc.url, tmp_path / "retrieved", modality="CR", date="20260101-20261231", workers=1)
+    model = random_model(RunConfig(encoders=EncoderConfig(image_size=96)))
+    remote = read_server(orthanc.url, tmp_path / "retrieved", date="20260101-20261231", workers=1)
     done = score_cases(model, remote, tmp_path / "remote", workers=1)
     score_cases(model, read_folder(folder, workers=1), tmp_path / "local", workers=1)
 
-    assert (done.scored, done.refused) == (2, ())
-    ours, theirs = probabilities(tmp_path / "remote"), probabilities(tmp_path / "local")
-    assert {hashed(uid): theirs[uid] for uid in FILMS} == {
-        case_id.removeprefix("study-"): cells for case_id, cells in ours.items()
-    }
+    assert (done.scored, done.refused) == (3, ())
+    ours, theirs = said(tmp_path / "remote"), said(tmp_path / "local")
+    assert {f"study-{hashed(uid)}": theirs[uid] for uid in (*FILMS, STACK)} == ours
 
 
-def probabilities(out: Path) -> dict[str, list[float]]:
+def said(out: Path) -> dict[str, list[dict[str, object]]]:
+    """Case id -> every other cell of its rows."""
     import pyarrow.parquet as pq
 
-    cells: dict[str, list[float]] = {}
+    rows: dict[str, list[dict[str, object]]] = {}
     for row in pq.read_table(out / "predictions.parquet").to_pylist():
-        cells.setdefault(row["case_id"], []).append(row["probability"])
-    return cells
+        rows.setdefault(row.pop("case_id"), []).append(row)
+    return rows
 
 
 def test_a_study_that_is_whole_is_not_retrieved_again_and_one_that_is_not_is_completed(
@@ -226,4 +225,4 @@ def test_a_query_is_scored_in_one_command(
 
     assert (first.scored, first.refused) == (1, ())
     assert (again.scored, again.known) == (0, 1)
-    assert list(probabilities(tmp_path / "out")) == [f"study-{hashed('1.2.826.1')}"]
+    assert list(said(tmp_path / "out")) == [f"study-{hashed('1.2.826.1')}"]
