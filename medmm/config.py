@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
@@ -136,6 +137,21 @@ class FhirConfig(Dials):
     alone; empty for none. A report on the study itself states the answer."""
     conditions: bool = False
     """Whether conditions that were known before the study stand in the note, a line each."""
+    timezone: str = ""
+    """Time zone of the hospital's clock, as 'Europe/Vienna', by which times with an offset from UTC are brought to it;
+    without it they are read as they stand."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        if name and name not in available_timezones():
+            raise ValueError("is no time zone: write it as 'Europe/Vienna'")
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The time zone of the hospital's clock, if it is stated."""
+        return ZoneInfo(self.timezone) if self.timezone else None
 
 
 class CohortConfig(Dials):

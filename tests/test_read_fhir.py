@@ -474,6 +474,21 @@ def test_times_in_utc_are_told(tmp_path: Path) -> None:
     assert "FHIR: 1 resources with times in UTC, compared with the study's clock as they stand" in told
 
 
+@pytest.mark.parametrize(("hour", "taken"), [("12:00", {"crp": 1.0}), ("13:00", {})])
+def test_times_in_utc_are_brought_to_the_hospitals_clock(tmp_path: Path, hour: str, taken: dict[str, float]) -> None:
+    here = CohortConfig(record=COLUMNS, fhir=FhirConfig(timezone="Europe/Vienna"))  # two hours ahead in May
+    value = observation("1988-5", 1, "mg/L", effectiveDateTime=f"2024-05-31T{hour}:00Z")
+
+    record = sides(tmp_path, value, config=here)[1]
+
+    assert (dict(record.values) if record else {}).get("crp") == taken.get("crp")
+
+
+def test_a_zone_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="is no time zone"):
+        FhirConfig(timezone="Vienna")
+
+
 # Texts
 
 

@@ -178,6 +178,17 @@ def test_labels_units_remarks_and_record_values_are_escaped() -> None:
     assert not re.search(r"<(b|script|img)\b", drawn)
 
 
+def test_what_a_person_should_look_at_comes_first_and_stands_out() -> None:
+    case = scored_case("c1", views=("PA",))
+    said = ("VOI window 40/400", "check: gap of 5 mm after slice 5 of 11")
+
+    drawn = given.remarks(replace(case.prediction, remarks=said), replace(case.evidence, films=()))
+
+    first, second = re.findall(r"<li.*?</li>", drawn)
+    assert first == '<li class="mm-concern">gap of 5 mm after slice 5 of 11</li>'
+    assert text_of(second) == "VOI window 40/400"
+
+
 def test_what_the_model_saw_and_did_not_see_is_said_together() -> None:
     case = scored_case("c1", note="", views=("PA", "LL"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from medmm.result import Evidence, Explanation, Finding, Review, ScoredCase
@@ -111,13 +112,16 @@ def _films(out: Path, scored: ScoredCase, explanation: Explanation) -> None:
     if not evidence.films:
         st.html(_EMPTY.format("No image was given."))
         return
-    place = _chosen_film(scored) if len(evidence.films) > 1 else 0
+    place = _chosen_film(scored, explanation) if len(evidence.films) > 1 else 0
     film = evidence.films[place]
     viewer.show(picture_path(films_folder(out), film.digest), given.film_name(place + 1, film), explanation, place)
 
 
-def _chosen_film(scored: ScoredCase) -> int:
-    """A button for each of a few films; for more, or slices, a slider that moves through them in their order."""
+def _chosen_film(scored: ScoredCase, explanation: Explanation) -> int:
+    """A button for each of a few films; for more, or slices, a slider that moves through them in their order.
+
+    The slider begins at the picture that moved the finding most.
+    """
     films = scored.evidence.films
     key = f"film-{scored.prediction.case_id}"
 
@@ -125,8 +129,11 @@ def _chosen_film(scored: ScoredCase) -> int:
         return given.film_name(number + 1, films[number])
 
     if len(films) > _BUTTONS or any(film.part for film in films):
+        moved = [np.nanmax(np.abs(overlay.cells), initial=0) for overlay in explanation.overlays]
+        first = int(np.argmax(moved)) if len(moved) == len(films) else 0
+        places = range(len(films))
         return int(
-            st.select_slider("Picture", range(len(films)), key=key, label_visibility="collapsed", format_func=called)
+            st.select_slider("Picture", places, first, key=key, label_visibility="collapsed", format_func=called)
         )
     return int(
         st.segmented_control(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from medmm.case import RecordValue
+from medmm.read.remark import CONCERN, about, is_concern
 from medmm.result import Evidence, Film, Prediction
 from ui.say import escape, name
 
@@ -31,13 +32,17 @@ def record_table(record: Mapping[str, RecordValue], units: Mapping[str, str]) ->
 def remarks(prediction: Prediction, evidence: Evidence) -> str:
     """HTML: what the reader did or left out, of the case and of each film; empty if there is nothing to say.
 
-    What was done with a volume stands in the remarks of the case, once, and not beside each of its slices.
+    What a person should look at comes first. What was done with a volume stands in the remarks of the case, once, and
+    not beside each of its slices.
     """
-    lines = [escape(remark) for remark in prediction.remarks]
+    said = list(prediction.remarks)
     for place, film in enumerate(evidence.films, 1):
-        said = () if film.part else film.remarks
-        lines += [f"{escape(film_name(place, film))}: {escape(remark)}" for remark in said]
-    return f'<ul class="mm-remarks">{"".join(f"<li>{line}</li>" for line in lines)}</ul>' if lines else ""
+        said += [about(film_name(place, film), remark) for remark in (() if film.part else film.remarks)]
+    lines = [
+        f'<li class="{"mm-concern" if is_concern(remark) else ""}">{escape(remark.removeprefix(CONCERN))}</li>'
+        for remark in sorted(said, key=lambda remark: not is_concern(remark))
+    ]
+    return f'<ul class="mm-remarks">{"".join(lines)}</ul>' if lines else ""
 
 
 def film_name(place: int, film: Film) -> str:

@@ -32,6 +32,7 @@ from medmm.model.encoders import (
     load_volume_encoder,
 )
 from medmm.placement import Placement
+from medmm.read.remark import about
 from medmm.slices import Picture, Shown, depths, slice_images, spread_slices
 from medmm.tensors import RecordBins, view_index
 
@@ -153,7 +154,7 @@ class Encoders:
         for place in places[1:]:
             place[:, PRIOR] = 1
         said = [*(case.study.remarks if case.study else ())]
-        said += [f"prior study: {remark}" for remark in (case.prior.remarks if case.prior else ())]
+        said += [about("prior study", remark) for remark in (case.prior.remarks if case.prior else ())]
         return Features(
             case_id=case.case_id,
             image=torch.cat([torch.zeros(0, self.image_width).half(), *(study.tokens for study in studies)]),

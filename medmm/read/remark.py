@@ -17,3 +17,9 @@ def concern(remark: str) -> str:
 def is_concern(remark: str) -> bool:
     """Whether a person should look at what the remark speaks of."""
     return remark.startswith(CONCERN)
+
+
+def about(what: str, remark: str) -> str:
+    """Return the remark as one about something: 'prior study: second copy of a file left out'; a concern stays one."""
+    said = f"{what}: {remark.removeprefix(CONCERN)}"
+    return concern(said) if is_concern(remark) else said

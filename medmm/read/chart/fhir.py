@@ -20,7 +20,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime, time, tzinfo
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from medmm.errors import CohortError, DataError
 from medmm.read.chart.extract import Chart, Passage, Reading
 from medmm.read.chart.note import MAX_BYTES as MAX_TEXT
 from medmm.read.chart.note import read_text
-from medmm.read.chart.times import read_time
+from medmm.read.chart.times import on_the_clock, read_time
 from medmm.read.chart.units import UnitError, convert
 
 MAX_FILE = 2**28
@@ -46,6 +46,7 @@ _MAX_COMMENTS = 100
 _SUFFIXES = frozenset({".json", ".ndjson", ".jsonl"})
 _VOID = frozenset({"entered-in-error", "cancelled", "superseded"})
 _TIMES = ("effectiveDateTime", "issued", "date", "recordedDate")
+_CLOCKED = frozenset({*_TIMES, "effectiveInstant", "end", "creation"})
 _KINDS = frozenset({"Observation", "DocumentReference", "DiagnosticReport", "Condition"})
 _CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
 _ASIDE = frozenset({"head", "script", "style", "title"})
@@ -176,6 +177,7 @@ class _Reader:
             self.coded[_code(column.code)].append(name)
         self.note_types = {_code(code) for code in fhir.note_types} if fhir else set()
         self.conditions = bool(fhir and fhir.conditions)
+        self.zone = fhir.zone if fhir else None
 
     def add(self, resource: Resource, url: str, pile: _Pile) -> None:
         """Put what is wanted of one resource on the pile."""
@@ -191,7 +193,9 @@ class _Reader:
             return
         if {_text(resource, "status"), _text(resource, "docStatus")} & _VOID:
             return
-        if any(_text(resource, time).endswith(("Z", "+00:00")) for time in _TIMES):
+        if self.zone is not None:
+            resource = _on_the_clock(resource, self.zone)
+        elif any(_text(resource, time).endswith(("Z", "+00:00")) for time in _TIMES):
             pile.troubles[("", "")]["resources with times in UTC, compared with the study's clock as they stand"] += 1
         if kind == "Observation":
             pile.readings[key] += self._readings(resource)
@@ -272,6 +276,18 @@ def _words(name: str, part: Resource, taken: datetime | None, issued: datetime |
         words += [f"{value:.15g}"] if isinstance(value, int | float) else []
     stated = tuple(word.strip() for word in words if word.strip())
     return Reading(name, taken, words=stated, issued=issued) if stated else None
+
+
+def _on_the_clock(part: Any, zone: tzinfo) -> Any:
+    """Return a resource, or a part of one, with its times as the hospital's clock showed them."""
+    if isinstance(part, list):
+        return [_on_the_clock(one, zone) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: on_the_clock(value, zone) if key in _CLOCKED and isinstance(value, str) else _on_the_clock(value, zone)
+        for key, value in part.items()
+    }
 
 
 def _effective(resource: Resource) -> datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from datetime import date, datetime, time
+from datetime import date, datetime, time, tzinfo
 
 _MONTH = re.compile(r"(\d{4})(?:-(\d{2}))?")
 _LAST_SECOND = time(23, 59, 59)
@@ -29,6 +29,15 @@ def read_time(text: str) -> datetime | None:
         return datetime.fromisoformat(text).replace(tzinfo=None)
     except ValueError:
         return None
+
+
+def on_the_clock(text: str, zone: tzinfo) -> str:
+    """Return a time with an offset from UTC as the clock of a zone shows it; any other text as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return moment.astimezone(zone).replace(tzinfo=None).isoformat() if moment.tzinfo else text
 
 
 def is_before(moment: datetime, study: datetime) -> bool:
