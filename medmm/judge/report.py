@@ -13,6 +13,7 @@ import numpy as np
 from medmm.files import write_whole
 from medmm.judge import plots, words
 from medmm.judge.comparison import Comparison, Report
+from medmm.judge.page import render
 from medmm.judge.summary import FEW, TOO_FEW, Summary, summarise
 
 __all__ = ["Comparison", "Report", "write_report"]
@@ -37,19 +38,8 @@ def write_report(folder: Path, report: Report) -> None:
 
 def _page(report: Report, summary: Summary) -> str:
     """The page; whatever is not a drawing of ours is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=words.minus, joined=words.joined, counted=words.counted, known=np.isfinite, verdict=words.verdict
-    )
-    return environment.get_template("report.html").render(
+    return render(
+        "report.html",
         summary=summary,
         made_on=report.made_on.isoformat(),
         multi_class=report.multi_class,
