@@ -17,7 +17,7 @@ from medmm.judge.leak.audit import audit
 from medmm.learn.split import split_patients
 from medmm.read.cohort import CaseRow, Cohort, read_cohort
 from medmm.read.guess import write_config
-from medmm.read.sources.folder import read_folder
+from medmm.read.sources.folder import check_apart, read_folder
 from medmm.read.survey import Surveyed, of_table, survey
 from pipelines import terminal
 
@@ -33,6 +33,8 @@ def check_cohort(
     """
     table = (folder / "cases.csv").is_file()
     config = read_toml(columns, CohortConfig) if columns else None
+    if not table:
+        check_apart(folder, out)
     cohort = read_cohort(folder, config) if table else read_folder(folder, config, workers)
     terminal.remarks(cohort.remarks)
     with terminal.counting("Reading") as progress:
@@ -40,7 +42,8 @@ def check_cohort(
     surveyed = tuple(answer for _, answer in answers if isinstance(answer, Surveyed))
     parts = _parts(cohort, surveyed, seed)
     with terminal.waiting("Looking for leaks"):
-        found = audit([*surveyed, *_empty(answers)], cohort.config.record, cohort.labels, parts or None, seed)
+        inputs = {*cohort.config.record, cohort.config.prior} - {""}
+        found = audit([*surveyed, *_empty(cohort, answers)], inputs, cohort.labels, parts or None, seed)
     check = Check(
         cohort=cohort,
         cases=check_cases(answers),
@@ -58,11 +61,11 @@ def check_cohort(
     return check
 
 
-def _empty(answers: Sequence[tuple[CaseRow, Surveyed | DataError]]) -> Iterator[Surveyed]:
+def _empty(cohort: Cohort, answers: Sequence[tuple[CaseRow, Surveyed | DataError]]) -> Iterator[Surveyed]:
     """The rows with nothing in them: no case can be made of them, and that itself may tell the answer."""
     for row, answer in answers:
         if isinstance(answer, DataError) and answer.code is Reason.NOTHING_TO_READ:
-            yield of_table(row)
+            yield of_table(cohort, row)
 
 
 def _parts(cohort: Cohort, surveyed: Sequence[Surveyed], seed: int) -> dict[str, str]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medmm.config import CohortConfig
+from medmm.config import CohortConfig, NumberColumn, RecordColumn, read_toml
 from medmm.errors import ConfigError
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.read.sources.dicomweb import read_server
-from medmm.read.sources.folder import read_folder
+from medmm.read.sources.folder import check_apart, read_folder
 from medmm.score.cohort import Scored, score_cohort
 from pipelines import terminal
 
+_OF_THE_TABLE = {"case_id", "patient_id", "study", "note", "prior", "time", "timezone"}
+"""Settings that say how a table is laid out, and not what a model was taught."""
 RETRIEVED = "retrieved"
 """Below OUT: the studies that came from a server."""
 
@@ -53,8 +55,9 @@ def score_folder(studies: Path, model: Path, out: Path, *, workers: int | None =
     """Score a cohort with a table, or a bare folder, archive or medium of studies, with a trained model."""
     loaded = _load(model)
     if (studies / "cases.csv").is_file():
-        cohort = read_cohort(studies, loaded.card.cohort.model_copy(update={"labels": None}))
+        cohort = read_cohort(studies, _as_taught(loaded, studies / "cohort.toml"))
     else:
+        check_apart(studies, out)
         cohort = read_folder(studies, _without_table(loaded), workers)
     return score_cases(loaded, cohort, out, workers=workers)
 
@@ -79,6 +82,36 @@ def score_server(url: str, model: Path, out: Path, query: Query, *, workers: int
 def _load(model: Path) -> Model:
     """Load the model of a run, or a model folder."""
     return Model.load(model / "model" if (model / "model").is_dir() else model)
+
+
+def _as_taught(model: Model, path: Path) -> CohortConfig:
+    """How a table is read for a model: its columns as its own cohort.toml names them, all else as the model was taught.
+
+    Raises:
+        ConfigError: if a record column is in another unit, or has other categories, than the model's.
+    """
+    known = model.card.cohort
+    taught = known.model_dump(exclude_defaults=True, exclude={"labels"})  # what was not named may be absent here too
+    if not path.is_file():
+        return CohortConfig.model_validate(taught)
+    theirs = read_toml(path, CohortConfig)
+    for name, column in known.record.items():
+        other = theirs.record.get(name)
+        if other is not None and _meaning(other) != _meaning(column):
+            problem = f"'{name}' is {_meaning(other)} in cohort.toml, and the model knows it as {_meaning(column)}"
+            raise ConfigError(problem, "Bring the column to the model's unit or categories")
+    named = theirs.model_dump(exclude_defaults=True, include=_OF_THE_TABLE)
+    columns = {name: theirs.record.get(name, column).model_dump() for name, column in known.record.items()}
+    fhir = None
+    if theirs.fhir is not None and known.fhir is not None:
+        fhir = known.fhir.model_copy(update={"folder": theirs.fhir.folder}).model_dump()
+    kept = {name: value for name, value in taught.items() if name not in {*_OF_THE_TABLE, "record", "fhir"}}
+    return CohortConfig.model_validate({**kept, **named, "record": columns, "fhir": fhir})
+
+
+def _meaning(column: RecordColumn) -> str:
+    """What the cells of a record column are, in words."""
+    return f"in '{column.unit}'" if isinstance(column, NumberColumn) else f"one of {', '.join(column.categories)}"
 
 
 def _without_table(model: Model) -> CohortConfig:

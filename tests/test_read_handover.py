@@ -85,6 +85,23 @@ def test_an_answer_that_was_lost_is_asked_for_again(tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(answers[1][1]["pixels"], arrays(3)["pixels"])
 
 
+def test_more_answers_than_there_are_descriptors_can_be_kept() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 160, hard))
+    try:
+        answers = list(in_children(arrays, [(f"c{seed}", (seed,)) for seed in range(220)], workers=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert not any(isinstance(answer, DataError) for _, answer in answers)
+    last = answers[-1][1]
+    assert not isinstance(last, DataError)
+    np.testing.assert_array_equal(last["voxels"], arrays(219)["voxels"])
+    assert not last["voxels"].flags.writeable
+
+
 def test_a_death_between_answers_takes_no_other_answer_with_it() -> None:
     answers = list(in_children(stopped, [(f"c{seed}", (seed,)) for seed in range(5)], workers=1))
 

@@ -15,10 +15,10 @@ from pydicom.fileset import FileSet
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, MediaStorageDirectoryStorage, generate_uid
 
 from medmm.case import Case
-from medmm.errors import CohortError, DataError
+from medmm.errors import CohortError, ConfigError, DataError
 from medmm.read.cohort import Cohort, read_case
 from medmm.read.sources import scan as scanning
-from medmm.read.sources.folder import read_folder
+from medmm.read.sources.folder import check_apart, read_folder
 from medmm.read.sources.peek import Header
 from medmm.read.sources.scan import Found, Scan, hashed, scan
 from medmm.read.sources.source import Source
@@ -93,13 +93,65 @@ def test_folders_of_one_study_keep_their_names_and_others_are_taken_apart(tmp_pa
     }
 
 
-def test_a_study_in_two_folders_is_said_to_be(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        film(tmp_path / name / "1.dcm")
+def test_a_study_with_a_folder_for_each_series_is_one_case(tmp_path: Path) -> None:
+    for number, name in enumerate(("SE1", "SE2", "SE2/deeper")):
+        film(tmp_path / name / "1.dcm", number=number, SOPInstanceUID=f"{ONE}.1.{number}")
+    film(tmp_path / "other" / "1.dcm", TWO)
+    (tmp_path / "SE1" / "note.txt").write_text("Cough.", encoding="utf-8")
 
-    assert scan(tmp_path, workers=1).remarks == (
-        "studies of which there are files in more than one place: 1; each place is a case of its own",
-    )
+    cohort = read_folder(tmp_path, workers=1)
+
+    assert outcomes(cohort) == {f"study-{hashed(ONE)}": "read", "other": "read"}
+    whole = next(read_case(cohort, row) for row in cohort.rows if row.case_id != "other")
+    assert whole.study is not None
+    assert len(whole.study.images) == 3
+    assert whole.note is not None
+    assert whole.note.text == "Cough."
+    assert "studies that lie in more than one folder, each one case: 1" in cohort.remarks
+
+
+def test_parts_of_a_study_that_archives_keep_apart_are_told(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b")):
+        film(tmp_path / "in" / name / "1.dcm", number=number)
+        zipped(tmp_path / "in" / name, tmp_path / f"{name}.zip")
+    shutil.rmtree(tmp_path / "in")
+
+    found = scan(tmp_path, workers=1)
+
+    assert set(files(found)) == {"a.zip", "b.zip"}
+    assert "check: studies of which archives hold parts, each part a case of its own: 1" in found.remarks
+
+
+def test_a_link_that_leads_nowhere_refuses_its_study_and_no_other(tmp_path: Path) -> None:
+    film(tmp_path / "year" / "one" / "1.dcm", ONE)
+    film(tmp_path / "year" / "two" / "1.dcm", TWO)
+    (tmp_path / "year" / "one" / "2.dcm").symlink_to(tmp_path / "gone.dcm")
+
+    found = outcomes(read_folder(tmp_path, workers=1))
+
+    assert found == {f"year-{hashed(ONE)}": "missing-study", f"year-{hashed(TWO)}": "read"}
+
+
+@pytest.mark.parametrize("name", ["NOTE.TXT", "series/note.txt"])
+def test_a_note_counts_however_it_is_written_and_wherever_it_lies(tmp_path: Path, name: str) -> None:
+    film(tmp_path / "a" / "series" / "1.dcm")
+    (tmp_path / "a" / name).write_text("Cough.", encoding="utf-8")
+
+    (row,) = read_folder(tmp_path, workers=1).rows
+
+    assert row.note_file == tmp_path / "a" / name
+
+
+def test_two_notes_beside_one_study_are_left_out_and_told(tmp_path: Path) -> None:
+    film(tmp_path / "a" / "series" / "1.dcm")
+    for name in ("series/note.txt", "other/note.txt"):
+        (tmp_path / "a" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "a" / name).write_text("Cough.", encoding="utf-8")
+
+    cohort = read_folder(tmp_path, workers=1)
+
+    assert cohort.rows[0].note_file is None
+    assert "notes beside a study that has several left out: 2" in cohort.remarks
 
 
 def test_photographs_are_cases_as_they_lie(tmp_path: Path) -> None:
@@ -290,6 +342,14 @@ def test_a_dicomdir_says_which_files_count(medium: Path, tmp_path: Path, how: st
     assert "a DICOMDIR says what belongs to a study: 3 files" in cohort.remarks
 
 
+def test_studies_beside_a_medium_are_not_lost_with_it(medium: Path) -> None:
+    film(medium / "another" / "1.dcm", f"{TWO}.9")
+
+    found = outcomes(read_folder(medium, workers=1))
+
+    assert found == {f"study-{hashed(ONE)}": "read", f"study-{hashed(TWO)}": "read", "another": "read"}
+
+
 def test_a_study_of_which_a_listed_file_is_not_there_is_refused(medium: Path) -> None:
     first, *_ = (Path(found.path) for found in FileSet(medium / "DICOMDIR") if found.StudyInstanceUID == ONE)
     first.unlink()
@@ -368,3 +428,12 @@ def test_case_ids_are_the_same_wherever_the_folder_lies(tmp_path: Path) -> None:
     shutil.move(tmp_path / "here", tmp_path / "there")
 
     assert files(scan(tmp_path / "there", workers=1)) == before
+
+
+def test_an_output_among_the_studies_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    film(tmp_path / "studies" / "1.dcm")
+    check_apart(tmp_path / "studies", tmp_path / "out")
+
+    for studies in (tmp_path / "studies", tmp_path / "studies" / "1.dcm"):
+        with pytest.raises(ConfigError, match="among the studies"):
+            check_apart(studies, tmp_path / "studies" / "deep" / "out")

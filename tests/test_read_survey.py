@@ -173,7 +173,27 @@ def test_columns_that_are_no_input_are_kept_for_the_audit_and_roles_are_not(tmp_
 
     found = survey_case(given, given.rows[0])
 
-    assert dict(found.cells) == {"age": "50", "ward": "W1"}
+    assert dict(found.cells) == {"age": "50.0", "ward": "W1"}
+
+
+def test_the_audit_is_given_what_the_model_would_see_of_an_input(tmp_path: Path) -> None:
+    """A value that was left out as too late is missing, and that there is a prior study is a column like others."""
+    write(tmp_path / "now.dcm", ramp(), StudyDate="20260315", StudyTime="101500")
+    write(tmp_path / "then.dcm", ramp(), StudyDate="20250315", StudyTime="101500", StudyInstanceUID="1.2.9")
+    shared = {"patient_id": "p", "study": "now.dcm", "note": "", "crp": "12", "ward": "W1"}
+    rows = [
+        shared | {"case_id": "early", "at": "2026-03-15T09:00", "before": "then.dcm"},
+        shared | {"case_id": "late", "at": "2026-03-15T11:00", "before": ""},
+    ]
+    write_table(tmp_path / "cases.csv", rows)
+    columns = CohortConfig(prior="before", record={"crp": NumberColumn(unit="mg/L", taken="at")})
+    given = read_cohort(tmp_path, columns)
+
+    early, late = (survey_case(given, row) for row in given.rows)
+
+    assert (early.cells["crp"], early.cells["before"]) == ("12.0", "given")
+    assert (late.cells["crp"], late.cells["before"]) == ("", "")
+    assert late.cells["ward"] == "W1"
 
 
 def test_what_is_printed_of_a_case_holds_nothing_of_the_patient(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from medmm.case import Case, Note, Record, Study
 from medmm.errors import DataError
 from medmm.model.batch import Features
 from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders, FeatureCache, remarks_of
+from medmm.read import READING
 from medmm.read.cohort import CaseRow, Cohort, join_sides
 from medmm.read.pool import read_cases
 from medmm.tensors import RecordBins
@@ -79,7 +80,7 @@ class _Reader:
         """
         if row.study is None or not row.study.exists():
             return "", ""
-        content = row.study.digest() + repr(self.cohort.config.images).encode()
+        content = row.study.digest() + repr((READING, self.cohort.config.images)).encode()
         if row.prior is None or not row.prior.exists():
             return self.cache.key(content), ""
         return self.cache.key(content), self.cache.key(content + row.prior.digest() + repr(row.time).encode())

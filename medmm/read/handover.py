@@ -10,6 +10,7 @@ import mmap
 import os
 import pickle
 import sys
+import weakref
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,10 @@ _TAKEN = b"\1"
 """First byte of the memory, once the parent has opened it."""
 _IS_HERE = sys.platform == "linux" and Path("/proc/self/fd").is_dir()
 """Whether there is such memory, and the way by which another process opens it."""
+_MOST_OPEN = 128
+"""Answers that lie in shared memory at a time: each holds a descriptor. Further ones are copied as they are opened."""
+_open: set[int] = set()
+"""In the parent: the answers in shared memory that somebody still looks at."""
 _given: list[int] = []
 """In a child: descriptors that the parent may not have opened yet."""
 
@@ -71,8 +76,15 @@ class Parcel:
         """Return the answer, in the parent; its arrays lie in the shared memory, read-only."""
         if self.memory is None:
             return pickle.loads(self.head)  # noqa: S301  # from a child of ours
-        view, starts = memoryview(self.memory), [_aligned(end) for end in (_ALIGNED, *self.ends)]
-        buffers = [view[start:end] for start, end in zip(starts, self.ends, strict=False)]
+        places = zip((_aligned(end) for end in (_ALIGNED, *self.ends)), self.ends, strict=False)
+        if len(_open) < _MOST_OPEN:
+            _open.add(id(self.memory))
+            weakref.finalize(self.memory, _open.discard, id(self.memory))
+            view = memoryview(self.memory)
+            buffers: list[bytes | memoryview] = [view[start:end] for start, end in places]
+        else:
+            buffers = [self.memory[start:end] for start, end in places]
+            self.memory.close()
         return pickle.loads(self.head, buffers=buffers)  # noqa: S301  # from a child of ours
 
 

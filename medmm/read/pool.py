@@ -25,6 +25,9 @@ TIMEOUT_S = 60.0
 MEMORY_BYTES = 2**32
 """What one child may allocate: several times the largest film, and less than a header can make it ask for."""
 _VIEWER = "Check the study with a DICOM viewer"
+_AGAIN = "Run the same command again, with fewer --workers or a higher `ulimit -n`"
+_TRIES = 3
+"""How often a study is read anew whose reader died before it was heard."""
 
 
 def in_children(
@@ -124,10 +127,11 @@ def _answer(case_id: str, start: Callable[[], Any], job: Any) -> tuple[str, Any]
     from pebble import ProcessExpired
 
     try:
-        parcel: Parcel = job.result()
-        while parcel.is_lost:
-            parcel = start().result()
-        return case_id, parcel.open()
+        for again in range(_TRIES):
+            parcel: Parcel = start().result() if again else job.result()
+            if not parcel.is_lost:
+                return case_id, parcel.open()
+        return case_id, DataError(case_id, Reason.CRASH, "was read, and its reader could not hand it over", _AGAIN)
     except TimeoutError:
         return case_id, DataError(case_id, Reason.TIMEOUT, "took too long to decode", _VIEWER)
     except MemoryError:

@@ -53,7 +53,8 @@ class Surveyed:
     """Text that the model would read; empty without a note."""
     record: Mapping[str, RecordValue] = field(repr=False)
     cells: Mapping[str, str] = field(repr=False)
-    """Every column of the table but ids, study, prior, note and labels -> text, whether it is an input or not."""
+    """Every column of the table but ids, study, note and labels -> text, whether it is an input or not. An input is as
+    the model would see it, from whatever source: empty if it was left out; of a prior study, 'given' or nothing."""
     targets: Mapping[str, float]
     """Label -> 1, 0, or NaN where it is not stated."""
     remarks: tuple[str, ...]
@@ -95,13 +96,13 @@ def survey_case(cohort: Cohort, row: CaseRow) -> Surveyed:
         looks=tuple(_look(picture) for picture in _pictures(study)),
         note=case.note.text if case.note else "",
         record=dict(case.record.values) if case.record else {},
-        cells={**row.cells, **row.other},
+        cells=_cells(cohort, row, dict(case.record.values) if case.record else {}),
         targets=dict(row.targets),
         remarks=_remarks(case),
     )
 
 
-def of_table(row: CaseRow) -> Surveyed:
+def of_table(cohort: Cohort, row: CaseRow) -> Surveyed:
     """A case of which there is nothing but its row: what it lacks may still tell the answer."""
     return Surveyed(
         case_id=row.case_id,
@@ -112,10 +113,17 @@ def of_table(row: CaseRow) -> Surveyed:
         looks=(),
         note="",
         record={},
-        cells={**row.cells, **row.other},
+        cells=_cells(cohort, row, {}),
         targets=dict(row.targets),
         remarks=(),
     )
+
+
+def _cells(cohort: Cohort, row: CaseRow, record: Mapping[str, RecordValue]) -> dict[str, str]:
+    """The columns of the table, the inputs among them as the model would see them."""
+    inputs = {name: str(record.get(name, "")) for name in cohort.config.record}
+    prior = {cohort.config.prior: "given" if row.prior else ""} if cohort.config.prior else {}
+    return {**row.cells, **row.other, **prior, **inputs}
 
 
 def _pictures(study: Study | None) -> tuple[Image | Volume, ...]:

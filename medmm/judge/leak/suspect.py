@@ -128,7 +128,8 @@ def _views(cells: Sequence[str]) -> tuple[np.ndarray, ...]:
     if numbers is None:
         numbers = _numbers(cells, _day)
     if numbers is None:
-        return (np.unique(np.array(cells, dtype=str), return_inverse=True)[1].astype(np.int64),)
+        code = {cell: number for number, cell in enumerate(sorted(set(cells)))}
+        return (np.array([code[cell] for cell in cells], dtype=np.int64),)
     known = numbers[np.isfinite(numbers)]
     levels = np.unique(known)
     if len(levels) > _EXACT:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medmm.config import CohortConfig
-from medmm.errors import CohortError, Reason
+from medmm.errors import CohortError, ConfigError, Reason
 from medmm.read.chart import note
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.guard import RefusedError
@@ -37,6 +37,16 @@ def read_folder(path: Path, config: CohortConfig | None = None, workers: int | N
     folder = path if path.is_dir() else path.parent
     rows = tuple(map(_row, found.studies))
     return Cohort(folder, config or CohortConfig(study="", note=""), rows, (*remarks, *found.remarks))
+
+
+def check_apart(studies: Path, out: Path) -> None:
+    """Check that what is written does not lie among the studies: the next run would take it for one.
+
+    Raises:
+        ConfigError: if it does.
+    """
+    if out.resolve().is_relative_to((studies if studies.is_dir() else studies.parent).resolve()):
+        raise ConfigError("the output would lie among the studies", "Name a folder elsewhere with --out")
 
 
 def _row(found: Found) -> CaseRow:

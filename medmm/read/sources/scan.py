@@ -3,9 +3,10 @@
 Every subfolder, every archive, and the files beside them are looked at as a place of their own:
 
 * a place with one study, or with no DICOM object, is one case, all of it, named as the place is;
+* a study that lies in several of these places is one case, named `study-<digits>`, unless archives keep it apart;
 * a place with several studies is a case for each, named `<place>-<10 hexadecimal digits>`, the digits being those of
   the SHA-256 of Study Instance UID; files beside the subfolders are the place `study`;
-* a DICOMDIR at the top of a place, or of everything, says which files count (PS3.10 8.6);
+* a DICOMDIR at the top says which files count (PS3.10 8.6), in its place and in the subfolders that it speaks of;
 * a file that is no object of a study belongs to the study of the nearest folder around it that has just one: a part
   must not pass for the whole. Where there is none it is a case of its own, so that it is refused and not lost.
 """
@@ -23,10 +24,12 @@ from types import MappingProxyType
 from medmm.errors import DataError, Reason
 from medmm.read.guard import RefusedError
 from medmm.read.pool import in_children
+from medmm.read.remark import concern
 from medmm.read.sources.peek import Header, Listed, read_directory, read_headers
 from medmm.read.sources.source import Source, archive_names, files_below, is_archive, is_directory, is_wanted
 
 NOTE = "note.txt"
+_UNLISTED = "files that a DICOMDIR does not list"
 _AT_ONCE = 200
 """Files whose headers one child reads in one go."""
 _TIMEOUT_S, _TIMEOUT_ALONE_S = 60.0, 10.0
@@ -82,6 +85,8 @@ class _Place:
     """File -> Study Instance UID that a DICOMDIR states."""
     refused: Mapping[str, tuple[Reason, str, str]] = field(default_factory=dict)
     """Study Instance UID -> why a DICOMDIR makes it unreadable."""
+    beside_medium: bool = False
+    """Whether it lies beside a DICOMDIR that does not speak of it: without a DICOM object, it is part of the medium."""
 
     @property
     def directory(self) -> str:
@@ -110,12 +115,15 @@ def scan(path: Path, workers: int | None = None) -> Scan:
     found: list[Found] = []
     several = 0
     for place in places:
+        if place.beside_medium and not any(headers[place.path][name].kind == "object" for name in _wanted(place)):
+            left_out[_UNLISTED] += len(_wanted(place))
+            continue
         here = _studies(place, headers[place.path], left_out)
         several += len({one.study_uid for one in here if one.study_uid}) > 1
         found += sorted(here, key=lambda one: one.case_id)
     if several:
         remarks.append(f"several studies in one folder or archive, each a case of its own: {several} such places")
-    remarks += _scattered(found)
+    found = _joined(root, found, left_out, remarks)
     return Scan(tuple(_unique(found)), MappingProxyType(dict(left_out)), tuple(remarks))
 
 
@@ -199,11 +207,15 @@ def _obeyed(places: list[_Place], left_out: Counter[str], remarks: list[str], wo
             continue
         ruled = [place]
         if not place.name:
-            ruled += [other for other in places if other.path == place.path and other is not place]
+            spoken_of = {one.name.split("/")[0].upper() for one in answer}
+            others = [other for other in places if other.path == place.path and other is not place]
+            ruled += [other for other in others if other.name.upper() in spoken_of]
+            beside = [other for other in others if other.name.upper() not in spoken_of]
+            places = [replace(one, beside_medium=True) if one in beside else one for one in places]
         names = [name for one in ruled for name in one.names if is_wanted(name)]
         narrowed, ignored = _narrowed(place, names, answer)
         if ignored:
-            left_out["files that a DICOMDIR does not list"] += ignored
+            left_out[_UNLISTED] += ignored
         places = [narrowed, *(other for other in places if other not in ruled)]
         remarks.append(f"a DICOMDIR says what belongs to a study: {len(narrowed.names)} files")
     return places
@@ -232,9 +244,13 @@ def _narrowed(place: _Place, names: Sequence[str], listed: Sequence[Listed]) -> 
     return narrowed, len(names) - len(studies)
 
 
+def _wanted(place: _Place) -> list[str]:
+    return [name for name in place.names if is_wanted(name)]
+
+
 def _all_headers(places: Sequence[_Place], workers: int | None) -> Mapping[Path, Mapping[str, Header]]:
     """Read the headers of all files, many at a time; a file that takes its child with it is found among its batch."""
-    wanted = sorted((place.path, name) for place in places for name in place.names if is_wanted(name))
+    wanted = sorted((place.path, name) for place in places for name in _wanted(place))
     batches = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
     headers: defaultdict[Path, dict[str, Header]] = defaultdict(dict)
     failed: list[tuple[Path, str]] = []
@@ -268,7 +284,7 @@ def _studies(place: _Place, headers: Mapping[str, Header], left_out: Counter[str
     objects: defaultdict[str, list[str]] = defaultdict(list)
     others: list[str] = []
     sides: list[str] = []
-    for name in filter(is_wanted, place.names):
+    for name in _wanted(place):
         header = headers[name]
         if header.kind == "object":
             objects[header.study_uid].append(name)
@@ -277,7 +293,7 @@ def _studies(place: _Place, headers: Mapping[str, Header], left_out: Counter[str
     for uid in place.refused:
         objects[uid] += []
     if place.whole and len(objects) <= 1:
-        return [_whole(place, place.whole, objects, others, headers)]
+        return [_whole(place, place.whole, objects, others, headers, left_out)]
     alone = _attach(place, objects, others, headers)
     notes = _notes(sides, objects)
     if left := len(sides) - len(notes):
@@ -303,18 +319,28 @@ def _whole(
     objects: Mapping[str, list[str]],
     others: Sequence[str],
     headers: Mapping[str, Header],
+    left_out: Counter[str],
 ) -> Found:
     """All of a place as one case."""
     uid, names = next(iter(objects.items()), ("", []))
-    note = f"{place.prefix}{NOTE}"
+    notes = [name for name in place.names if _is_note(name)]
+    top = [name for name in notes if "/" not in name[len(place.prefix) :]]
+    if len(top) != 1:
+        top = notes
+    if left := len(notes) - (len(top) == 1):
+        left_out["notes beside a study that has several"] += left
     found = Found(
         printable(place.name),
         source,
         uid,
         files=len(names) + len(others),
-        note=Source(place.path, (note,)) if note in place.names else None,
+        note=Source(place.path, (top[0],)) if len(top) == 1 else None,
     )
     return _described(found, names, headers)
+
+
+def _is_note(name: str) -> bool:
+    return PurePosixPath(name).name.lower() == NOTE
 
 
 def _described(found: Found, names: Sequence[str], headers: Mapping[str, Header]) -> Found:
@@ -366,19 +392,64 @@ def _notes(sides: Sequence[str], objects: Mapping[str, list[str]]) -> dict[str, 
             beside[PurePosixPath(name).parent].add(uid)
     notes: dict[str, str] = {}
     for name in sides:
-        uids = beside.get(PurePosixPath(name).parent, set()) if PurePosixPath(name).name == NOTE else set()
+        uids = beside.get(PurePosixPath(name).parent, set()) if _is_note(name) else set()
         if len(uids) == 1:
             notes.setdefault(next(iter(uids)), name)
     return notes
 
 
-def _scattered(found: Sequence[Found]) -> list[str]:
-    """Say that studies lie in several places: each place is a case, and may be a part."""
-    places = Counter(one.study_uid for one in found if one.study_uid)
-    several = sum(count > 1 for count in places.values())
-    if not several:
-        return []
-    return [f"studies of which there are files in more than one place: {several}; each place is a case of its own"]
+def _joined(root: Path, found: Sequence[Found], left_out: Counter[str], remarks: list[str]) -> list[Found]:
+    """Make one case of the parts of a study that lie in several places; what archives keep apart is told."""
+    parts: defaultdict[str, list[Found]] = defaultdict(list)
+    for one in found:
+        if one.study_uid:
+            parts[one.study_uid].append(one)
+    joined: dict[str, Found] = {}
+    apart = 0
+    for uid, group in parts.items():
+        if len(group) == 1:
+            continue
+        if all(one.source.path == root or (root.is_dir() and not is_archive(one.source.path)) for one in group):
+            joined[uid] = _join(root, uid, group, left_out)
+        else:
+            apart += 1
+    if joined:
+        remarks.append(f"studies that lie in more than one folder, each one case: {len(joined)}")
+    if apart:
+        remarks.append(concern(f"studies of which archives hold parts, each part a case of its own: {apart}"))
+    kept = [one for one in found if one.study_uid not in joined]
+    return [*kept, *sorted(joined.values(), key=lambda one: one.case_id)]
+
+
+def _join(root: Path, uid: str, group: Sequence[Found], left_out: Counter[str]) -> Found:
+    """One case of several parts: all their files; the note of the only part that has one."""
+    names: list[str] = []
+    for one in group:
+        if one.source.members or one.source.path == root:
+            names += one.source.members
+            continue
+        below = one.source.path.relative_to(root).as_posix()
+        names += [f"{below}/{name}" if name else below for name in _names(one.source)]
+    notes = [one.note for one in group if one.note]
+    if len(notes) > 1:
+        left_out["notes beside a study that has several"] += len(notes)
+    refused = next((one.source.refused for one in group if one.source.refused), None)
+    return replace(
+        group[0],
+        case_id=f"study-{hashed(uid)}",
+        source=Source(root, tuple(sorted(set(names))), refused),
+        modalities=tuple(sorted({modality for one in group for modality in one.modalities})),
+        files=sum(one.files for one in group),
+        note=notes[0] if len(notes) == 1 else None,
+    )
+
+
+def _names(source: Source) -> list[str]:
+    """Names of the files of a source; of one that cannot be listed, itself, so that reading it says so."""
+    try:
+        return source.names()
+    except (OSError, RefusedError):
+        return [""]
 
 
 def _unique(found: Sequence[Found]) -> Iterator[Found]:

@@ -188,6 +188,8 @@ def is_inside(name: str) -> bool:
 def files_below(folder: Path) -> list[str]:
     """Names of all files below a folder, sorted, with forward slashes; hidden ones are left out, links are followed.
 
+    A file that cannot be looked at, such as a link that leads nowhere, is one of them: reading it will say so.
+
     Raises:
         OSError: if a folder cannot be listed: nothing is lost in silence.
     """
@@ -206,8 +208,15 @@ def files_below(folder: Path) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = PurePosixPath(Path(where).relative_to(folder))
         paths = ((name, os.path.join(where, name)) for name in files if not name.startswith("."))
-        names += [(below / name).as_posix() for name, path in paths if os.path.isfile(path)]
+        names += [(below / name).as_posix() for name, path in paths if _may_be_file(path)]
     return sorted(names)
+
+
+def _may_be_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True
 
 
 def archive_names(path: Path) -> list[str]:
