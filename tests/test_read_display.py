@@ -188,6 +188,28 @@ def test_a_range_of_padding_is_black(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.pixels, [[0, 0], [0, 1]])
 
 
+def test_padding_with_the_wrong_sign_is_black(tmp_path: Path) -> None:
+    pixels = ramp().astype("<i2")
+    pixels[:8] = -2000
+    dataset = make_dicom(pixels, BitsStored=16, HighBit=15, PhotometricInterpretation="MONOCHROME1")
+    dataset.add_new("PixelPaddingValue", "US", 2**16 - 2000)
+
+    (image,) = read_study(save(dataset, tmp_path / "a.dcm"), "c1").images
+
+    assert (image.pixels[:8] == 0).all()
+    np.testing.assert_allclose(image.pixels[8:], 1 - (ramp()[8:] - ramp()[8:].min()) / np.ptp(ramp()[8:]), atol=1e-6)
+
+
+@pytest.mark.parametrize("padding", [4095, 2**16 - 1])
+def test_padding_that_eight_bits_cannot_hold_blackens_nothing(tmp_path: Path, padding: int) -> None:
+    pixels = (ramp() >> 4).astype(np.uint8)
+
+    image = show(tmp_path / "a.dcm", pixels, PixelPaddingValue=padding)
+
+    assert image.pixels.max() == 1
+    assert not any("padding" in remark for remark in image.remarks)
+
+
 def test_a_film_of_padding_only_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, np.zeros((4, 4), "<u2"), PixelPaddingValue=0).code == Reason.CORRUPT
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 
 from medmm.case import Study
@@ -134,6 +136,100 @@ def test_slices_beside_one_another_are_two_volumes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(right.voxels, slices(6)[1::2])
 
 
+@pytest.mark.parametrize("jitter", [0.0, 0.002])
+def test_echoes_are_not_torn_apart_by_where_they_lie_in_their_plane(tmp_path: Path, jitter: float) -> None:
+    positions = [(-112.5 + jitter * (place % 3 - 1), 0, 5.0 * (place // 2)) for place in range(12)]
+
+    found = read(
+        write_stack(tmp_path, slices(12), positions, each=lambda place: {"EchoNumbers": 1 + place % 2})
+    ).volumes
+
+    assert [volume.slices for volume in found] == [6, 6]
+
+
+@pytest.mark.parametrize("missing", [0, 12])
+def test_acquisitions_of_a_tilted_gantry_are_not_torn_apart(tmp_path: Path, missing: int) -> None:
+    tilt = np.radians(15)
+    heights = [2.5 * (place // 2) for place in range(60)]
+    positions = [(0, 0, height + 2.5 * missing * (height > 25)) for height in heights]
+    orientation = [1.0, 0.0, 0.0, 0.0, float(np.cos(tilt)), float(-np.sin(tilt))]
+
+    def own(place: int) -> dict[str, Any]:
+        return {"AcquisitionNumber": 1 + place % 2, "ImageOrientationPatient": orientation}
+
+    found = read(write_stack(tmp_path, slices(60), positions, each=own)).volumes
+
+    assert [volume.slices for volume in found] == [30, 30]
+
+
+def test_acquisitions_that_follow_one_another_are_one_volume(tmp_path: Path) -> None:
+    positions = [(0, 0, 2.5 * (place - place // 5)) for place in range(25)]
+
+    def own(place: int) -> dict[str, Any]:
+        return {"AcquisitionNumber": 1 + place // 5, "AcquisitionTime": f"12000{place // 5}"}
+
+    (volume,) = read(write_stack(tmp_path, slices(25), positions, each=own)).volumes
+
+    assert volume.slices == 21
+    first = "check: 2 images at the position of slice 5 of 21: the one acquired first was kept"
+    assert volume.remarks[0] == first
+    np.testing.assert_array_equal(volume.voxels[:9], slices(25)[[0, 1, 2, 3, 4, 6, 7, 8, 9]])
+
+
+def test_acquisitions_that_follow_one_another_are_one_volume_of_each_kind(tmp_path: Path) -> None:
+    positions = [(0, 0, 2.5 * (place // 2 - place // 10)) for place in range(50)]
+
+    def own(place: int) -> dict[str, Any]:
+        return {"AcquisitionNumber": 1 + place // 10, "ImageType": ["ORIGINAL", "PRIMARY", "MP"[place % 2]]}
+
+    found = read(write_stack(tmp_path, slices(50), positions, each=own)).volumes
+
+    assert [volume.slices for volume in found] == [21, 21]
+    assert all("told apart by kind of image" in volume.remarks[0] for volume in found)
+    assert all("2 images at the position of slice 5 of 21" in volume.remarks[1] for volume in found)
+
+
+def test_a_short_phase_within_a_long_one_is_a_phase(tmp_path: Path) -> None:
+    positions = [(0, 0, 2.5 * place) for place in (*range(3), *range(9))]
+
+    found = read(
+        write_stack(tmp_path, slices(12), positions, each=lambda place: {"AcquisitionNumber": 1 + (place > 2)})
+    ).volumes
+
+    assert [volume.slices for volume in found] == [3, 9]
+    assert all("told apart by acquisition" in volume.remarks[0] for volume in found)
+
+
+def test_a_number_of_acquisition_for_each_slice_does_not_hide_the_echoes(tmp_path: Path) -> None:
+    positions = [(0, 0, 5.0 * (place // 2)) for place in range(6)]
+
+    def own(place: int) -> dict[str, Any]:
+        return {"AcquisitionNumber": place, "EchoNumbers": 1 + place % 2}
+
+    found = read(write_stack(tmp_path, slices(6), positions, each=own)).volumes
+
+    assert [volume.slices for volume in found] == [3, 3]
+    assert all("told apart by echo" in volume.remarks[0] for volume in found)
+
+
+@pytest.mark.parametrize("keyword", ["AcquisitionNumber", "TemporalPositionIdentifier", "EchoNumbers"])
+@pytest.mark.parametrize("shift", [1.0, 0.7, 0.05])
+def test_slices_that_take_turns_are_one_volume_and_said_to(tmp_path: Path, keyword: str, shift: float) -> None:
+    positions = [(0, 0, 2.0 * (place // 2) + shift * (place % 2)) for place in range(16)]
+
+    (volume,) = read(write_stack(tmp_path, slices(16), positions, each=lambda place: {keyword: 1 + place % 2})).volumes
+
+    assert volume.slices == 16
+    assert "check: slices of several acquisitions, times or echoes alternate in one stack" in volume.remarks
+    assert any("spacing of slices varies" in remark for remark in volume.remarks) == (shift != 1.0)
+
+
+def test_slices_that_do_not_take_turns_are_not_said_to(tmp_path: Path) -> None:
+    (volume,) = read(write_stack(tmp_path, slices(12), each=lambda place: {"AcquisitionNumber": place // 4})).volumes
+
+    assert volume.remarks == ()
+
+
 def test_images_of_one_position_are_frames_in_time(tmp_path: Path) -> None:
     def own(place: int) -> dict[str, Any]:
         return {"TriggerTime": 100.0 * (5 - place), "InstanceNumber": 1}
@@ -226,6 +322,43 @@ def test_a_film_is_chosen_by_its_view_and_at_most_so_many(tmp_path: Path) -> Non
 
     assert [image.instance_uid for image in study.images] == ["1.2.1"]
     assert any("rule 1 (modality CR, view PA or AP, at most 1) took 1 of 2 images" in one for one in study.remarks)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value", "view"),
+    [
+        ("SRT", "R-10226", "MLO"),
+        ("SCT", "399368009", "MLO"),
+        ("SNM3", "R-10242", "CC"),
+        ("SCT", "399162004", "CC"),
+        ("SRT", "R-10206", "AP"),
+        ("SRT", "R-10214", "PA"),
+        ("SCT", "272479007", "PA"),
+        ("SRT", "R-10236", "LL"),
+        ("SRT", "CANARYID", ""),
+        ("99CANARY", "R-10226", ""),
+    ],
+)
+def test_a_view_that_is_coded_is_a_view(tmp_path: Path, scheme: str, value: str, view: str) -> None:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, "CANARYNOTE"
+    path = write(tmp_path / "a.dcm", ramp(), Modality="MG", ViewCodeSequence=Sequence([item]))
+
+    (image,) = read(path).images
+
+    assert (image.view, image.acquisition.get("ViewPosition", "")) == (view, view)
+    if view:
+        assert len(read(path, ImageRule(view=(view,))).images) == 1
+    assert refusal(path, ImageRule(view=("XCCL",))).code == Reason.NO_MATCH
+
+
+def test_a_view_position_comes_before_a_coded_view(tmp_path: Path) -> None:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = "R-10226", "SRT"
+
+    (image,) = read(write(tmp_path / "a.dcm", ramp(), ViewPosition="ML", ViewCodeSequence=Sequence([item]))).images
+
+    assert image.view == "ML"
 
 
 def test_a_study_without_a_match_is_refused_and_its_modalities_are_named(tmp_path: Path) -> None:

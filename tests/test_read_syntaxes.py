@@ -14,6 +14,7 @@ from pydicom.uid import UID
 
 from medmm.errors import DataError, Reason
 from medmm.read.dicom.codecs import CODECS, NATIVE
+from medmm.read.dicom.pixels import decode
 from medmm.read.dicom.study import read_study
 from tests.dicom_files import compressed_frame, jpeg, make_dicom, ramp, save, write
 
@@ -100,6 +101,25 @@ def test_sixteen_bits_of_lossless_jpeg_are_exact(tmp_path: Path, syntax: UID, si
     plain = pixels_of(write(tmp_path / "plain.dcm", pixels, **wide))
 
     np.testing.assert_array_equal(pixels_of(save(make_dicom(pixels, **wide), tmp_path / "a.dcm", syntax, frame)), plain)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless],
+    ids=lambda one: one.keyword,
+)
+def test_negative_values_of_twelve_bits_stay_negative(tmp_path: Path, syntax: UID) -> None:
+    pixels = ramp().astype("<i2") - np.int16(2048)
+    stored = pixels.view("<u2") & np.uint16(0xFFF)
+    encoded = {
+        uid.JPEGLSLossless: lambda: compressed_frame(pixels, syntax),
+        uid.JPEG2000Lossless: lambda: compressed_frame(pixels, syntax),
+    }.get(syntax, lambda: lossless_jpeg(stored))()
+    dataset = pydicom.dcmread(save(make_dicom(pixels), tmp_path / "a.dcm", syntax, encoded))
+
+    ((array, _),) = decode(dataset, [0])
+
+    np.testing.assert_array_equal(array, pixels)
 
 
 def test_baseline_jpeg_is_close(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     EnhancedMRImageStorage,
@@ -26,9 +26,10 @@ from pydicom.uid import (
 
 from medmm.case import Study, Volume
 from medmm.errors import DataError, Reason
+from medmm.read.dicom import pixels as decoding
 from medmm.read.dicom import study as dicom
 from medmm.read.dicom import volume as reading
-from medmm.read.dicom.instance import open_instance
+from medmm.read.dicom.instance import Instance, open_instance
 from medmm.read.dicom.pixels import decode
 from medmm.read.dicom.study import read_study
 from tests.dicom_files import (
@@ -511,6 +512,92 @@ def test_reconstructed_slices_of_nm_lie_along_their_normal(tmp_path: Path) -> No
     assert found.offsets_mm == (0, 4, 8)
 
 
+def gated(frames: np.ndarray, **elements: Any) -> Any:
+    detector = Dataset()
+    detector.ImagePositionPatient, detector.ImageOrientationPatient = [1.0, 2.0, 3.0], list(AXIAL)
+    known: dict[str, Any] = {
+        "SOPClassUID": NuclearMedicineImageStorage,
+        "Modality": "NM",
+        "ImageType": ["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"],
+        "DetectorInformationSequence": Sequence([detector]),
+        "SpacingBetweenSlices": 4.0,
+        "PixelSpacing": [4, 4],
+    }
+    return cine(frames, **(known | elements))
+
+
+def test_gated_slices_of_nm_are_one_volume_for_each_time_of_the_heartbeat(tmp_path: Path) -> None:
+    vectors: dict[str, Any] = {"SliceVector": [1, 2, 3, 1, 2, 3], "TimeSlotVector": [1, 1, 1, 2, 2, 2]}
+
+    found = read_study(save(gated(slices(6), **vectors), tmp_path / "a.dcm"), "c1").volumes
+
+    for place, one in enumerate(found):
+        np.testing.assert_array_equal(one.voxels, slices(6)[3 * place : 3 * place + 3])
+        assert one.offsets_mm == (0, 4, 8)
+        assert one.remarks[0] == f"phase {place + 1} of 2 at the same positions, told apart by time position"
+    assert len(found) == 2
+
+
+def test_gated_slices_of_nm_that_do_not_say_where_they_lie_are_said_not_to(tmp_path: Path) -> None:
+    found = volume(save(gated(slices(6), TimeSlotVector=[1, 1, 1, 2, 2, 2]), tmp_path / "a.dcm"))
+
+    assert found.affine is None
+    assert "check: reconstructed slices do not say where they lie: read as frames, without affine" in found.remarks
+
+
+def test_a_cine_whose_pixels_are_not_square_is_said_to_be_kept(tmp_path: Path) -> None:
+    found = volume(save(cine(slices(3), PixelAspectRatio=[2, 1]), tmp_path / "a.dcm"))
+
+    assert found.voxels.shape == (3, 12, 10)
+    assert "check: pixels are not square (2:1) and were kept as they are" in found.remarks
+
+
+def test_a_private_sequence_says_nothing_of_a_frame(tmp_path: Path) -> None:
+    dataset = make_enhanced(slices(), [(0, 0, 2.5 * place) for place in range(5)])
+    for place, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        own = Dataset()
+        own.RescaleSlope, own.RescaleIntercept, own.WindowCenter, own.WindowWidth = 7, 0, 1, 2
+        own.ImagePositionPatient = [0.0, 0.0, -float(place)]
+        group.private_block(0x2005, "Philips MR Imaging DD 005", create=True).add_new(0x0F, "SQ", Sequence([own]))
+
+    found = volume(save(dataset, tmp_path / "a.dcm"))
+
+    np.testing.assert_array_equal(found.voxels, slices().astype(int) - 1024)
+    assert (found.offsets_mm, found.window) == ((0, 2.5, 5, 7.5, 10), (40, 400))
+
+
+def test_directions_of_an_enhanced_diffusion_are_told_apart(tmp_path: Path) -> None:
+    dataset = make_enhanced(slices(6), [(0, 0, 2.5 * (place // 2)) for place in range(6)], Modality="MR")
+    for place, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        direction, diffusion = Dataset(), Dataset()
+        direction.DiffusionGradientOrientation = [0.0, 1.0, 0.0] if place % 2 else [1.0, 0.0, 0.0]
+        diffusion.DiffusionBValue = 1000.0
+        diffusion.DiffusionGradientDirectionSequence = Sequence([direction])
+        group.MRDiffusionSequence = Sequence([diffusion])
+
+    found = read_study(save(dataset, tmp_path / "a.dcm"), "c1").volumes
+
+    assert [volume.slices for volume in found] == [3, 3]
+    assert all("told apart by diffusion direction" in volume.remarks[0] for volume in found)
+
+
+@pytest.mark.parametrize("stored", ["PixelPaddingValue", "PixelPaddingRangeLimit"])
+def test_padding_with_the_wrong_sign_is_padding_all_the_same(tmp_path: Path, stored: str) -> None:
+    voxels = slices().astype("<i2")
+    voxels[:, 0] = -2000
+    wide: dict[str, Any] = {"BitsStored": 16, "HighBit": 15, "RescaleSlope": 1, "RescaleIntercept": -1024}
+    for place, pixels in enumerate(voxels):
+        one = make_slice(pixels, (0, 0, place), SOPInstanceUID=f"1.2.{place}", **wide)
+        for keyword in {"PixelPaddingValue", stored}:
+            one.add_new(keyword, "US", 2**16 - 2000)
+        save(one, tmp_path / f"{place}.dcm")
+
+    found = volume(tmp_path)
+
+    assert found.voxels.min() == voxels[:, 1:].min() - 1024
+    assert (found.voxels[:, 0] == found.voxels.min()).all()
+
+
 def parametric_map(values: np.ndarray) -> Any:
     positions = [(0, 0, place) for place in range(len(values))]
     dataset = make_enhanced(slices(len(values)), positions, SOPClassUID=ParametricMapStorage, FloatPixelPaddingValue=-1)
@@ -584,9 +671,9 @@ def test_encoded_pixels_are_let_go_while_the_volume_grows(tmp_path: Path, monkey
     held: list[int] = []
     datasets: list[Dataset] = []
 
-    def watched(dataset: Dataset, indices: Any) -> Any:
+    def watched(*arguments: Any) -> Any:
         held.append(sum("PixelData" in one for one in datasets))
-        return decode(dataset, indices)
+        return decode(*arguments)
 
     def remembered(*arguments: Any) -> Any:
         instance = open_instance(*arguments)
@@ -599,6 +686,56 @@ def test_encoded_pixels_are_let_go_while_the_volume_grows(tmp_path: Path, monkey
     volume(write_stack(tmp_path, slices()))
 
     assert held == [5, 4, 3, 2, 1]
+
+
+def phases_of_one_file(path: Path) -> Path:
+    """Three times of five slices, compressed, and no table of where its frames begin."""
+    voxels = np.concatenate([slices() + np.uint16(100 * time) for time in range(3)])
+    dataset = make_enhanced(voxels, [(0, 0, 2.5 * (place % 5)) for place in range(15)])
+    for place, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        group.FrameContentSequence[0].TemporalPositionIndex = 1 + place // 5
+    dataset.PixelData = encapsulate([compressed_frame(pixels, JPEGLSLossless) for pixels in voxels], has_bot=False)
+    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_phases_of_one_compressed_file_are_cut_out_of_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        passes.append(options["number_of_frames"])
+        return generate_frames(*arguments, **options)
+
+    monkeypatch.setattr(decoding, "generate_frames", counted)
+
+    found = read_study(phases_of_one_file(tmp_path / "a.dcm"), "c1").volumes
+
+    for time, one in enumerate(found):
+        np.testing.assert_array_equal(one.voxels, slices().astype(int) + 100 * time - 1024)
+    assert passes.count(15) == 1
+
+
+def test_a_file_of_several_phases_is_let_go_after_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+    instances: list[Instance] = []
+
+    def remembered(*arguments: Any) -> Any:
+        instances.append(open_instance(*arguments))
+        return instances[-1]
+
+    def watched(*arguments: Any) -> Any:
+        held.append("PixelData" in instances[0].dataset)
+        return reading.read_volume(*arguments)
+
+    monkeypatch.setattr(dicom, "open_instance", remembered)
+    monkeypatch.setattr(dicom, "read_volume", watched)
+
+    assert len(read_study(phases_of_one_file(tmp_path / "a.dcm"), "c1").volumes) == 3
+
+    assert held == [True, True, True]
+    assert ("PixelData" in instances[0].dataset, instances[0].encoded) == (False, [])
 
 
 def test_a_volume_cannot_be_changed_by_whoever_looks_at_it(tmp_path: Path) -> None:

@@ -65,7 +65,10 @@ def padding_in(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
     if value is None:
         return None
     limit = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(value), int(value if limit is None else limit)))
+    # 63536 over signed pixels is -2000: US and SS hold the same 16 bits
+    ends = np.array([int(value), int(value if limit is None else limit)])
+    ends = ends.astype(np.int16 if stored.dtype.kind == "i" else np.uint16)
+    low, high = ends.min(), ends.max()
     mask = (stored >= low) & (stored <= high)
     return mask if mask.any() else None
 

@@ -10,7 +10,7 @@ from pydicom import Dataset
 from medmm.case import Image
 from medmm.read.dicom.display import show_colour, show_grey
 from medmm.read.dicom.frame import Frame
-from medmm.read.dicom.header import acquisition, code, codes, numbers
+from medmm.read.dicom.header import acquisition, code, codes, numbers, view_of
 from medmm.read.dicom.instance import EXPORT, SENSELESS
 from medmm.read.dicom.pixels import decode
 from medmm.read.guard import guarded
@@ -38,15 +38,14 @@ def read_film(frame: Frame, remarks: Sequence[str] = (), window: tuple[float, fl
     """
     dataset, header = frame.instance.dataset, frame.header
     with guarded(UNDECODED, EXPORT):
-        ((array, bits),) = decode(dataset, [frame.index])
-    if frame.siblings == 1:
-        frame.instance.let_go()
+        ((array, bits),) = decode(dataset, [frame.index], frame.instance.encoded)
+    frame.instance.done([frame.index])
     with guarded("has a window, LUT or palette that cannot be applied", EXPORT):
         shown = _in_window(header, window) if frame.is_grey and window else header
         pixels, shown_remarks = show_grey(shown, array) if frame.is_grey else show_colour(dataset, array, bits)
     with guarded(SENSELESS, EXPORT):
-        spacing, spacing_remarks = _spacing(dataset, header)
-        pixels, spacing, square_remarks = _squared(pixels, spacing, _ratio(dataset, spacing))
+        spacing, spacing_remarks = spacing_of(dataset, header)
+        pixels, spacing, square_remarks = _squared(pixels, spacing, ratio_of(dataset, spacing))
         asked = f"{frame.identity}:{window}" if frame.is_grey and window else frame.identity
         return Image(
             pixels=np.ascontiguousarray(pixels),
@@ -54,7 +53,7 @@ def read_film(frame: Frame, remarks: Sequence[str] = (), window: tuple[float, fl
             series_uid=frame.instance.series_uid,
             instance_uid=frame.instance.uid,
             modality=frame.instance.modality,
-            view=code(dataset, "ViewPosition"),
+            view=view_of(dataset),
             spacing_mm=spacing,
             remarks=(*remarks, *shown_remarks, *spacing_remarks, *square_remarks, *remarks_on(dataset)),
             acquisition=acquisition(dataset),
@@ -87,7 +86,7 @@ def _in_window(header: Dataset, window: tuple[float, float]) -> Dataset:
     return shown
 
 
-def _spacing(dataset: Dataset, header: Dataset) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+def spacing_of(dataset: Dataset, header: Dataset) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
     """Return Pixel Spacing (0028,0030), else Imager Pixel Spacing (0018,1164), in mm, and remarks."""
     for keyword, remark in (("PixelSpacing", ""), ("ImagerPixelSpacing", "spacing is that at the detector")):
         try:
@@ -99,10 +98,21 @@ def _spacing(dataset: Dataset, header: Dataset) -> tuple[tuple[float, float] | N
     return None, ()
 
 
-def _ratio(dataset: Dataset, spacing: tuple[float, float] | None) -> float:
+def ratio_of(dataset: Dataset, spacing: tuple[float, float] | None) -> float:
     """Return height by width of a pixel, of the spacing or else Pixel Aspect Ratio (0028,0034); 1 if neither says."""
     sides = spacing or numbers(dataset, "PixelAspectRatio")
     return sides[0] / sides[1] if len(sides) == 2 and min(sides) > 0 else 1.0
+
+
+def kept_oblong(ratio: float) -> tuple[str, ...]:
+    """Say that pixels are not square, if they are not, and were not made so."""
+    if 1 / _SQUARE < ratio < _SQUARE:
+        return ()
+    return (concern(f"pixels are not square ({_sides(ratio)}) and were kept as they are"),)
+
+
+def _sides(ratio: float) -> str:
+    return f"{ratio:.3g}:1" if ratio > 1 else f"1:{1 / ratio:.3g}"
 
 
 def _squared(
@@ -111,9 +121,8 @@ def _squared(
     """Stretch a picture along the longer side of its pixels, bilinearly, until they are square."""
     if 1 / _SQUARE < ratio < _SQUARE:
         return pixels, spacing, ()
-    sides = f"{ratio:.3g}:1" if ratio > 1 else f"1:{1 / ratio:.3g}"
     if not 1 / _LONGEST <= ratio <= _LONGEST:
-        return pixels, spacing, (concern(f"pixels are not square ({sides}) and were kept as they are"),)
+        return pixels, spacing, kept_oblong(ratio)
     rows, columns = pixels.shape[:2]
     size = (round(columns * max(1.0, 1 / ratio)), round(rows * max(1.0, ratio)))
     planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, 2, 0))
@@ -123,4 +132,4 @@ def _squared(
     ]
     square = stretched[0] if pixels.ndim == 2 else np.stack(stretched, axis=2)
     finer = None if spacing is None else (min(spacing), min(spacing))
-    return np.clip(square, 0.0, 1.0), finer, (f"pixels are not square ({sides}): shown stretched",)
+    return np.clip(square, 0.0, 1.0), finer, (f"pixels are not square ({_sides(ratio)}): shown stretched",)

@@ -105,19 +105,26 @@ def _functional_groups(dataset: Dataset) -> Iterator[Dataset]:
 
 
 def _lay_flat(group: Dataset, header: Dataset) -> None:
-    """Write the elements of each macro into the header."""
+    """Write the elements of each macro into the header; private ones are no macros, whatever they repeat.
+
+    A diffusion's direction is in an item of its macro (PS3.3 C.8.13.5.9).
+    """
     for macro in group:
-        if macro.VR == "SQ" and macro.value:
+        if macro.VR == "SQ" and macro.value and not macro.tag.is_private:
             header.update(macro.value[0])
+            for direction in macro.value[0].get("DiffusionGradientDirectionSequence") or ():
+                header.update(direction)
 
 
 def _legacy_headers(dataset: Dataset) -> Iterator[Dataset]:
     """Headers of frames without functional groups; NM and RT Dose say where each lies, other cines do not."""
     shared = _of_the_object(dataset)
-    positions = _positions(dataset, shared)
+    positions, times = _positions(dataset, shared), _time_slots(dataset)
     for index in range(frames_in(dataset)):
         header = Dataset()
         header.update(shared)
+        if times:
+            header.add_new("TemporalPositionIndex", "UL", times[index])
         if positions is not None:
             header.add_new("ImagePositionPatient", "DS", [float(number) for number in positions[index]])
         yield header
@@ -141,17 +148,19 @@ def _positions(dataset: Dataset, header: Dataset) -> np.ndarray | None:
     """Where the frames of a dose grid or of reconstructed NM slices lie: (frames, 3) float64, or None.
 
     Dose (PS3.3 C.8.8.3.2): Grid Frame Offset Vector is along the normal if it begins with 0, else it is z itself.
-    NM (PS3.3 C.8.4.15): the first slice has a position, the others follow along the normal.
+    NM (PS3.3 C.8.4.15): the first slice has a position, the others follow along the normal; gated ones several times.
     """
     frames = frames_in(dataset)
     first, offsets, along_z = dataset, numbers(dataset, "GridFrameOffsetVector"), False
     if offsets:
         along_z = offsets[0] != 0
         offsets = [offset - offsets[0] for offset in offsets]
-    elif dataset.get("DetectorInformationSequence") and "RECON TOMO" in codes(dataset, "ImageType"):
+    elif dataset.get("DetectorInformationSequence") and is_reconstructed(dataset):
         first = dataset.DetectorInformationSequence[0]
         step = (numbers(dataset, "SpacingBetweenSlices") or numbers(dataset, "SliceThickness") or [0.0])[0]
-        slices = numbers(dataset, "SliceVector") or [float(index + 1) for index in range(frames)]
+        slices = numbers(dataset, "SliceVector")
+        if not slices and "RECON TOMO" in codes(dataset, "ImageType"):
+            slices = [float(index + 1) for index in range(frames)]
         offsets = [step * (number - 1) for number in slices]
     origin = numbers(first, "ImagePositionPatient")
     plane = make_plane(origin, numbers(first, "ImageOrientationPatient"), numbers(dataset, "PixelSpacing"))
@@ -160,6 +169,20 @@ def _positions(dataset: Dataset, header: Dataset) -> np.ndarray | None:
     header["ImageOrientationPatient"] = first["ImageOrientationPatient"]
     direction = np.array([0.0, 0.0, 1.0]) if along_z else plane.normal
     return plane.position + np.outer(offsets, direction)
+
+
+def _time_slots(dataset: Dataset) -> list[int] | None:
+    """Number the times of gated NM slices, heartbeat by heartbeat (PS3.3 C.8.4.8); None of others."""
+    slots, beats = numbers(dataset, "TimeSlotVector"), numbers(dataset, "RRIntervalVector")
+    if not is_reconstructed(dataset) or len(slots) != frames_in(dataset):
+        return None
+    beats = beats if len(beats) == len(slots) else [1.0] * len(slots)
+    return [int((beat - 1) * max(slots) + slot) for beat, slot in zip(beats, slots, strict=True)]
+
+
+def is_reconstructed(dataset: Dataset) -> bool:
+    """Whether an NM object holds slices, and not projections: Image Type (0008,0008) value 3, PS3.3 C.8.4.9."""
+    return any(kind in ("RECON TOMO", "RECON GATED TOMO") for kind in codes(dataset, "ImageType"))
 
 
 def _plane(header: Dataset) -> Plane | None:

@@ -7,6 +7,7 @@ from datetime import date, datetime, time
 
 import numpy as np
 from pydicom import Dataset, uid
+from pydicom.sequence import Sequence
 
 from medmm.config import ImageRule
 
@@ -43,10 +44,32 @@ _SAID = (
     "SliceThickness",
     "SoftwareVersions",
     "Units",
-    "ViewPosition",
     "XRayTubeCurrent",
 )
 """Elements that tell how a picture was taken and stored."""
+_VIEWS = {
+    "AP": "AnteroPosterior",
+    "PA": "PosteroAnterior",
+    "LL": "LeftLateral",
+    "RL": "RightLateral",
+    "LAO": "LeftAnteriorOblique",
+    "RAO": "RightAnteriorOblique",
+    "LPO": "LeftPosteriorOblique",
+    "RPO": "RightPosteriorOblique",
+    "CC": "CranioCaudal",
+    "FB": "CaudoCranial",
+    "ISO": "InferomedialToSuperolateralOblique",
+    "LM": "LateroMedial",
+    "LMO": "LateroMedialOblique",
+    "ML": "MedioLateralProjection",
+    "MLO": "MedioLateralObliqueProjection",
+    "SIO": "SuperolateralToInferomedialOblique",
+    "XCCL": "CranioCaudalExaggeratedLaterally",
+    "XCCM": "CranioCaudalExaggeratedMedially",
+}
+"""What View Position (0018,5101) calls a view of CID 4010 or 4014 (PS3.16), by pydicom's name of its code."""
+_SNOMED_RT = ("SRT", "SNM3", "99SDM")
+"""Coding schemes with the older codes of SNOMED (PS3.16 8)."""
 _DIGESTED = ("DeviceSerialNumber", "InstitutionName", "StationName")
 """Elements that tell where; their digests are compared, their texts are not kept."""
 _LONGEST = 64
@@ -57,6 +80,7 @@ def acquisition(dataset: Dataset) -> dict[str, str]:
     """How a picture was taken and stored, by keyword; places and serial numbers as the first 12 digits of SHA-256."""
     said = {keyword: _text(dataset, keyword)[:_LONGEST] for keyword in _SAID}
     digested = {keyword: _text(dataset, keyword) for keyword in _DIGESTED}
+    said["ViewPosition"] = view_of(dataset)
     said |= {keyword: hashlib.sha256(text.encode()).hexdigest()[:12] for keyword, text in digested.items() if text}
     meta = getattr(dataset, "file_meta", Dataset())
     syntax = uid.UID(_text(meta, "TransferSyntaxUID"))
@@ -70,9 +94,25 @@ def matches(rule: ImageRule, dataset: Dataset) -> bool:
     description = _text(dataset, "SeriesDescription")
     return (
         (not rule.modality or code(dataset, "Modality") in rule.modality)
-        and (not rule.view or code(dataset, "ViewPosition") in rule.view)
+        and (not rule.view or view_of(dataset) in rule.view)
         and (not rule.description or re.search(rule.description, description, re.IGNORECASE) is not None)
     )
+
+
+def view_of(dataset: Dataset) -> str:
+    """Return View Position (0018,5101), else the view that View Code Sequence (0054,0220) names; empty for none."""
+    stated, items = code(dataset, "ViewPosition"), dataset.get("ViewCodeSequence")
+    if stated or not isinstance(items, Sequence) or not items:
+        return stated
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    value, scheme = _text(items[0], "CodeValue"), _text(items[0], "CodingSchemeDesignator")
+    if scheme in _SNOMED_RT and value == "R-10214":  # unknown to pydicom
+        return "PA"
+    said = Code(value, "SRT" if scheme in _SNOMED_RT else scheme, "")
+    known = codes.CID4010.concepts | codes.CID4014.concepts
+    return next((view for view, name in _VIEWS.items() if known[name] == said), "")
 
 
 def sop_class(dataset: Dataset) -> uid.UID:

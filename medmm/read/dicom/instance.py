@@ -1,6 +1,7 @@
 """One DICOM file, parsed and not yet decoded: what it is and where it belongs."""
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -51,9 +52,20 @@ class Instance:
     """Why the object is no image, in words for a remark; empty if it is one."""
     is_bare: bool
     """Whether the file lacks its preamble (PS3.10 7.1)."""
+    wanted: set[int] = field(default_factory=set, repr=False)
+    """Frames that are to be decoded, counted from 0."""
+    encoded: list[bytes] = field(default_factory=list, repr=False)
+    """Every frame by itself, once some of many were decoded."""
+
+    def done(self, frames: Iterable[int]) -> None:
+        """Note that frames were decoded; the last ones that are wanted let the encoded pixels go."""
+        self.wanted.difference_update(frames)
+        if not self.wanted:
+            self.let_go()
 
     def let_go(self) -> None:
         """Free the encoded pixels: they were decoded, or are not needed."""
+        self.encoded.clear()
         for keyword in PIXELS:
             if keyword in self.dataset:
                 del self.dataset[keyword]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from pydicom import Dataset, uid
-from pydicom.encaps import generate_frames, get_frame
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
 from medmm.errors import Reason
@@ -20,6 +20,8 @@ RETIRED = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
 """Photometric interpretations that are named when they are refused; any other word may be anything."""
 MAX_FRAMES = 2**16
 """More frames than this in one file are refused."""
+_UNSIGNED = (uid.RLELossless, uid.JPEGLossless, uid.JPEGLosslessSV1)
+"""Compressed syntaxes whose streams know no sign; pydicom restores it for JPEG-LS and JPEG 2000."""
 _OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
 
@@ -43,12 +45,15 @@ def frames_in(dataset: Dataset) -> int:
     return int(dataset.get("NumberOfFrames") or 1)
 
 
-def decode(dataset: Dataset, indices: Sequence[int]) -> Iterator[tuple[np.ndarray, int]]:
+def decode(
+    dataset: Dataset, indices: Sequence[int], encoded: list[bytes] | None = None
+) -> Iterator[tuple[np.ndarray, int]]:
     """Decode some frames of an object whose header was checked.
 
     Args:
         dataset: the object.
         indices: which frames, ascending, counted from 0.
+        encoded: all of its frames, still encoded, if some were asked for before; else empty, and is filled.
 
     Yields:
         Stored grey values or palette indices (rows, columns), or RGB (rows, columns, 3); and their Bits Stored.
@@ -61,15 +66,17 @@ def decode(dataset: Dataset, indices: Sequence[int]) -> Iterator[tuple[np.ndarra
     for keyword in _OFFSETS:  # frames are found without it, here and by pydicom alike
         if keyword in dataset:
             del dataset[keyword]
+    if not native and len(indices) < frames_in(dataset):
+        dataset = _only(dataset, indices, [] if encoded is None else encoded)
     whole = len(indices) == frames_in(dataset)
     decoded = get_decoder(syntax).iter_array(
         dataset,
         indices=None if whole else indices,
         decoding_plugin=CODECS.get(syntax, ""),
         # What lies above the bits stored is no picture: PS3.5 8.1.1.
-        correct_unused_bits=native or syntax == uid.RLELossless,
+        correct_unused_bits=native or syntax in _UNSIGNED,
     )
-    sizes = _coded_sizes(dataset, None if whole else indices) if not native and syntax != uid.RLELossless else None
+    sizes = _coded_sizes(dataset) if not native and syntax != uid.RLELossless else None
     grey = dataset.PhotometricInterpretation in (*GREY, "PALETTE COLOR")
     expected = (int(dataset.Rows), int(dataset.Columns), 1 if grey else 3)
     count = 0
@@ -86,12 +93,24 @@ def decode(dataset: Dataset, indices: Sequence[int]) -> Iterator[tuple[np.ndarra
         count += 1
 
 
-def _coded_sizes(dataset: Dataset, indices: Sequence[int] | None) -> Iterator[tuple[int, int, int]]:
+def _only(dataset: Dataset, indices: Sequence[int], encoded: list[bytes]) -> Dataset:
+    """Return an object with some of the frames; pydicom would look for each of them from the first on."""
+    count = frames_in(dataset)
+    if not encoded:
+        encoded.extend(generate_frames(dataset.PixelData, number_of_frames=count))
+    if len(encoded) <= max(indices):
+        raise RefusedError(Reason.CORRUPT, f"holds {len(encoded)} of {count} frames", EXPORT)
+    some = Dataset()
+    some.update({element.tag: element for element in dataset.group_dataset(0x0028)})
+    some.file_meta = dataset.file_meta
+    some.add_new("NumberOfFrames", "IS", len(indices))  # an element of its own: the object keeps its number
+    some.add_new("PixelData", "OB", encapsulate([encoded[index] for index in indices], has_bot=False))
+    return some
+
+
+def _coded_sizes(dataset: Dataset) -> Iterator[tuple[int, int, int]]:
     """What each frame says of its own size: a decoder would allocate it, and 20 x 30 look like 30 x 20."""
-    frames = frames_in(dataset)
-    if indices is None:
-        return map(coded_size, generate_frames(dataset.PixelData, number_of_frames=frames))
-    return (coded_size(get_frame(dataset.PixelData, index, number_of_frames=frames)) for index in indices)
+    return map(coded_size, generate_frames(dataset.PixelData, number_of_frames=frames_in(dataset)))
 
 
 def _check_presence(dataset: Dataset) -> None:

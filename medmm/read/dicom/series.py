@@ -5,11 +5,11 @@ Nothing here goes by the names of files, and nothing in a stack by the number of
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 
-from medmm.read.dicom.frame import Frame, frames_of
+from medmm.read.dicom.frame import Frame, frames_of, is_reconstructed
 from medmm.read.dicom.geometry import SAME_PLACE_MM, Plane, offsets_of
 from medmm.read.dicom.header import codes, number, sop_class
 from medmm.read.dicom.instance import EXPORT, SENSELESS, Instance
@@ -33,8 +33,12 @@ APART: dict[str, tuple[str, ...]] = {
     "kind of image": ("ImageType", "FrameType", "ComplexImageComponent"),
 }
 """What may differ between slices at one position, in the order in which it is tried: its name, and its elements."""
+_NO_PLACE = concern("reconstructed slices do not say where they lie: read as frames, without affine")
 _CLOCKS = ("TriggerTime", "FrameAcquisitionDateTime", "AcquisitionTime", "ContentTime")
 _BESIDE_MM = 5.0
+"""Slices that lie farther apart in their own plane lie beside one another."""
+_STEEPEST = 0.6
+"""So many mm in the plane for each along the normal may be a gantry's tilt, of 31 degrees."""
 _NAMED = 3
 """So many doubled positions are named one by one; of the others their number."""
 
@@ -75,7 +79,8 @@ def parts_of(instances: Sequence[Instance]) -> list[Part]:
                 if _are_slices(frames):
                     slices += frames
                 else:
-                    others.append(Part(tuple(frames), is_localizer=_is_localizer(frames[0])))
+                    remarks = (_NO_PLACE,) if len(frames) > 1 and is_reconstructed(instance.dataset) else ()
+                    others.append(Part(tuple(frames), remarks, is_localizer=_is_localizer(frames[0])))
         except RefusedError as refused:
             raise refused.of_file(instance.where) from None
     try:
@@ -180,33 +185,48 @@ def _phases(stack: list[Frame]) -> list[Part]:
     """Split a stack with several slices at a position, so that each phase has one there."""
     groups = _by_position(stack)
     if len(groups) == len(stack):
-        return [Part(tuple(stack))]
-    sides = _split(stack, _side)
+        return [Part(tuple(stack), _alternation(stack))]
+    sides = _sides(stack)
     if len(sides) > 1 and _is_even(sides):
         return [part for side in sides for part in _phases(side)]
     if len(groups) == 1:
         return [_in_time(stack)]
     telling = [way for way in APART if any(len({_key(frame, [way]) for frame in group}) > 1 for group in groups)]
+    telling = [way for way in telling if _overlap(_split(stack, lambda frame, way=way: _key(frame, [way])))]  # type: ignore[misc]
     for ways in (*([way] for way in telling), telling):
         phases = _split(stack, lambda frame, ways=ways: _key(frame, ways))  # type: ignore[misc]
-        if len(phases) > 1 and _is_even(phases) and all(len(_by_position(phase)) == len(phase) for phase in phases):
+        if _are_phases(phases) and all(len(_by_position(phase)) == len(phase) for phase in phases):
             return _named(phases, " and ".join(ways))
     if (by_clock := _by_clock(groups)) is not None:
         return _named(by_clock, "time")
     phases = _split(stack, lambda frame: _key(frame, telling))
-    if not _is_even(phases):
+    if not _are_phases(phases):
         return [_without_doubles(stack)]
     doubles = [_without_doubles(phase) for phase in phases]
-    if len(phases) == 1:
-        return doubles
     named = _named(phases, " and ".join(telling))
     return [Part(part.frames, (*name.remarks, *part.remarks)) for part, name in zip(doubles, named, strict=True)]
 
 
-def _side(frame: Frame) -> Key:
-    """Where a slice lies in its own plane, to some mm: two hands are beside one another, two echoes are not."""
-    plane = _plane(frame)
-    return tuple((float(np.round(place / _BESIDE_MM)), "") for place in plane.orientation @ plane.position)
+def _sides(stack: list[Frame]) -> list[list[Frame]]:
+    """Split what lies beside one another in the plane of the slices: two hands do, two echoes do not.
+
+    Each side is followed from slice to slice, since slices of a tilted gantry lie ever farther aslant.
+    """
+    offsets = offsets_of([_plane(frame) for frame in stack])
+    sides: list[list[Frame]] = []
+    last: list[np.ndarray] = []
+    for frame, offset in zip(stack, offsets, strict=True):
+        at = np.array([*(_plane(frame).orientation @ _plane(frame).position), offset])
+        steps = np.abs(np.array(last).reshape(-1, 3) - at)
+        away = steps[:, :2].max(axis=1)
+        nearest = int(away.argmin()) if last else -1
+        if last and away[nearest] < _BESIDE_MM + _STEEPEST * steps[nearest, 2]:
+            sides[nearest].append(frame)
+            last[nearest] = at
+        else:
+            sides.append([frame])
+            last.append(at)
+    return sides
 
 
 def _in_time(frames: list[Frame]) -> Part:
@@ -235,9 +255,38 @@ def _split(stack: list[Frame], key: Callable[[Frame], Key]) -> list[list[Frame]]
 
 
 def _is_even(phases: list[list[Frame]]) -> bool:
-    """Whether phases look like phases: one slice that was taken twice is none."""
+    """Whether phases, or sides, are as large as one another or at least several slices: one taken twice is none."""
     sizes = {len(phase) for phase in phases}
     return len(sizes) == 1 or min(sizes) > 1
+
+
+def _are_phases(phases: list[list[Frame]]) -> bool:
+    """Whether a split made phases: several, none of them a slice that was taken twice, and one over the other."""
+    return len(phases) > 1 and _is_even(phases) and _overlap(phases)
+
+
+def _overlap(phases: list[list[Frame]]) -> bool:
+    """Whether each phase has another over most of the shorter one's length; stretches of one scan share their ends."""
+    normal = _plane(phases[0][0]).normal
+    ends = [(min(places), max(places)) for places in ([_plane(one).position @ normal for one in own] for own in phases)]
+    return all(
+        any(
+            2 * (min(high, other_high) - max(low, other_low)) > min(high - low, other_high - other_low)
+            for other, (other_low, other_high) in enumerate(ends)
+            if other != place
+        )
+        for place, (low, high) in enumerate(ends)
+    )
+
+
+def _alternation(stack: list[Frame]) -> tuple[str, ...]:
+    """Say that slices of few acquisitions, times or echoes take turns, rather than follow one another."""
+    for way in ("acquisition", "time position", "echo"):
+        keys = [_key(frame, [way]) for frame in stack]
+        turns = sum(one != other for one, other in pairwise(keys))
+        if 1 < len(set(keys)) <= len(keys) / 2 and turns > len(set(keys)) - 1 and 2 * turns >= len(keys) - 1:
+            return (concern("slices of several acquisitions, times or echoes alternate in one stack"),)
+    return ()
 
 
 def _key(frame: Frame, ways: Sequence[str]) -> Key:
@@ -282,8 +331,8 @@ def _without_doubles(stack: list[Frame]) -> Part:
         remarks.append(concern(f"{count} images at the position of slice {place + 1} of {len(groups)}: {why} was kept"))
     if len(doubled) > _NAMED:
         remarks.append(concern(f"several images at {len(doubled) - _NAMED} more positions: one of each was kept"))
-    kept = tuple(min(group, key=_first) for group in groups)
-    return Part(kept, tuple(remarks))
+    kept = [min(group, key=_first) for group in groups]
+    return Part(tuple(kept), (*remarks, *_alternation(kept)))
 
 
 def _first(frame: Frame) -> tuple[float, str, int]:

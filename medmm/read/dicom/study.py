@@ -144,6 +144,10 @@ def _decode_all(opened: _Opened, rules: Sequence[ImageRule]) -> Study:
     images: list[Image] = []
     volumes: list[Volume] = []
     wanted = _choose(opened, rules)
+    for frame in (frame for one in wanted for frame in one.part.frames):
+        frame.instance.wanted.add(frame.index)
+    for instance in opened.instances:
+        instance.done(())  # those that nobody wants are let go
     for one in wanted:
         window = rules[one.rule - 1].window if one.rule else None
         if len(one.part.frames) == 1:

@@ -9,7 +9,7 @@ import numpy as np
 from medmm.case import Volume
 from medmm.errors import Reason
 from medmm.read.dicom.display import modality_values, padding_in, show_colour, why_inverted, window_in
-from medmm.read.dicom.film import UNDECODED, remarks_on
+from medmm.read.dicom.film import UNDECODED, kept_oblong, ratio_of, remarks_on, spacing_of
 from medmm.read.dicom.frame import Frame
 from medmm.read.dicom.geometry import grid_of
 from medmm.read.dicom.header import acquisition
@@ -24,7 +24,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 def read_volume(
     frames: Sequence[Frame], remarks: Sequence[str] = (), window: tuple[float, float] | None = None
 ) -> Volume:
-    """Decode frames of one size into a volume; files are let go as soon as all of their frames are taken.
+    """Decode frames of one size into a volume; files are let go as soon as no more of their frames are wanted.
 
     Args:
         frames: two or more, in the order of slices or of time; all of them have a plane, or it has no affine.
@@ -40,6 +40,7 @@ def read_volume(
             inverted = why_inverted(first.header) if first.is_grey else ""
             shown, window_remarks = _own_window(frames) if window is None else (window, (_asked(window),))
             facts = acquisition(first.instance.dataset)
+            sides = ratio_of(first.instance.dataset, spacing_of(first.instance.dataset, first.header)[0])
             left_out = dict.fromkeys(remark for frame in frames for remark in remarks_on(frame.instance.dataset))
     except RefusedError as refused:
         raise refused.of_file("a series of its study") from None
@@ -58,7 +59,7 @@ def read_volume(
         modality=first.instance.modality,
         remarks=(
             *remarks,
-            *(grid.remarks if grid else ()),
+            *(grid.remarks if grid else kept_oblong(sides)),
             *decoded.remarks,
             *window_remarks,
             *((f"{inverted}: low values are shown white",) if inverted else ()),
@@ -118,14 +119,15 @@ def _decode(frames: Sequence[Frame]) -> _Decoded:
 
 
 def _arrays(frames: Sequence[Frame]) -> Iterator[tuple[Frame, int, np.ndarray, int]]:
-    """Yield frame, place in the volume, stored values and Bits Stored; a file is let go when all of it was taken."""
+    """Yield frame, place in the volume, stored values, Bits Stored; a file is let go when no more of it is wanted."""
     of_file: dict[str, list[int]] = {}
     for place, frame in enumerate(frames):
         of_file.setdefault(frame.instance.digest, []).append(place)
     for places in of_file.values():
         places.sort(key=lambda place: frames[place].index)
         instance = frames[places[0]].instance
-        arrays = decode(instance.dataset, [frames[place].index for place in places])
+        indices = [frames[place].index for place in places]
+        arrays = decode(instance.dataset, indices, instance.encoded)
         for place in places:
             try:
                 with guarded(UNDECODED, EXPORT):
@@ -133,8 +135,7 @@ def _arrays(frames: Sequence[Frame]) -> Iterator[tuple[Frame, int, np.ndarray, i
             except RefusedError as refused:
                 raise refused.of_file(instance.where) from None
             yield frames[place], place, array, bits
-        if len(places) == frames[places[0]].siblings:
-            instance.let_go()
+        instance.done(indices)
 
 
 def _put_grey(decoded: _Decoded, place: int, frame: Frame, stored: np.ndarray) -> None:
