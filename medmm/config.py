@@ -137,21 +137,6 @@ class FhirConfig(Dials):
     alone; empty for none. A report on the study itself states the answer."""
     conditions: bool = False
     """Whether conditions that were known before the study stand in the note, a line each."""
-    timezone: str = ""
-    """Time zone of the hospital's clock, as 'Europe/Vienna', by which times with an offset from UTC are brought to it;
-    without it they are read as they stand."""
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_zone(cls, name: str) -> str:
-        if name and name not in available_timezones():
-            raise ValueError("is no time zone: write it as 'Europe/Vienna'")
-        return name
-
-    @property
-    def zone(self) -> ZoneInfo | None:
-        """The time zone of the hospital's clock, if it is stated."""
-        return ZoneInfo(self.timezone) if self.timezone else None
 
 
 class CohortConfig(Dials):
@@ -169,12 +154,27 @@ class CohortConfig(Dials):
     """Column with the path of an earlier study of the same patient; a cell may be empty."""
     time: str = ""
     """Column with the time of the study (ISO 8601), where its own header does not say or must not be used."""
+    timezone: str = ""
+    """Time zone of the hospital's clock, as 'Europe/Vienna', by which times with an offset from UTC, in the table and
+    in FHIR resources, are brought to it; without it such a time is known to its day only."""
     sections_left_out: tuple[str, ...] = ANSWER_SECTIONS
     """Sections of a note that are not read."""
     images: tuple[ImageRule, ...] = ()
     """Which images of a study are read; all of them without a rule."""
     record: dict[str, RecordColumn] = {}
     fhir: FhirConfig | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        if name and name not in available_timezones():
+            raise ValueError("is no time zone: write it as 'Europe/Vienna'")
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The time zone of the hospital's clock, if it is stated."""
+        return ZoneInfo(self.timezone) if self.timezone else None
 
 
 class EncoderConfig(Dials):

@@ -99,7 +99,10 @@ def check(
 
 @app.command(short_help="Remove identities from a cohort or a folder of studies.")
 def deidentify(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A cohort, or a bare folder or archive of studies.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="A cohort with its cohort.toml, or a bare folder of studies."),
+    ],
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Where cases without identities go; a rerun does only what is left.")
     ],

@@ -1,5 +1,6 @@
 """The dials are read from one TOML; what they do not know is refused, with the name that was probably meant."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,13 @@ def test_labels_have_names_of_either_kind() -> None:
 
     assert (several.names, several.multi_class) == (("a", "b"), False)
     assert (one.names, one.multi_class) == (("x", "y", "z"), True)
+
+
+def test_the_examples_of_the_readme_are_read(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    cohort, run = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "cohort.toml").write_text(cohort, encoding="utf-8")
+    (tmp_path / "run.toml").write_text(run, encoding="utf-8")
+
+    assert read_toml(tmp_path / "cohort.toml", CohortConfig).images[1].at_most == 1
+    assert read_toml(tmp_path / "run.toml", RunConfig).training.seed == 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pydicom
 import pytest
 from pydicom import Dataset, Sequence, config
 from pydicom.uid import ComputedRadiographyImageStorage
 
+from medmm.config import CohortConfig, NumberColumn
 from medmm.errors import ConfigError, DataError, Reason
 from medmm.privacy.header import (
     KEPT_TEXT,
@@ -24,8 +26,9 @@ from medmm.privacy.header import (
     strings,
 )
 from medmm.privacy.key import Key, open_key
-from medmm.privacy.table import move_time
+from medmm.privacy.table import clean_row, move_time
 from medmm.privacy.verify import verify_case
+from medmm.read.cohort import CaseRow
 from tests.dicom_files import make_dicom, save
 from tests.identities import MARK, film, identifying
 
@@ -108,13 +111,37 @@ def test_what_a_reader_needs_is_kept() -> None:
 
 def test_a_kept_text_that_holds_a_name_is_removed_after_all() -> None:
     dataset = make_dicom(
-        film(), PatientName="Quigley^Bo", ManufacturerModelName="Camera of Quigley", Manufacturer="Quigleyson"
+        film(),
+        PatientName="Quigley^Lee",
+        PatientID="4711-Q9",
+        ManufacturerModelName="Camera of Quigley",
+        ConvolutionKernel="QUIGLEYSON",
+        StackID="PAT4711Q9x",
+        Manufacturer="Leeds",
     )
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "39607008", "SCT", "Lung, call 617-555-0199"
+    dataset.AnatomicRegionSequence = Sequence([code])
 
     clean(dataset)
 
-    assert "ManufacturerModelName" not in dataset
-    assert dataset.Manufacturer == "Quigleyson"
+    assert not {"ManufacturerModelName", "ConvolutionKernel", "StackID"} & set(dataset.dir())
+    assert "CodeMeaning" not in dataset.AnatomicRegionSequence[0]
+    assert dataset.AnatomicRegionSequence[0].CodeValue == "39607008"
+    assert dataset.Manufacturer == "Leeds"
+
+
+def test_a_second_picture_beside_or_below_the_picture_is_removed() -> None:
+    dataset, nested = make_dicom(film(), FloatPixelData=b"Quigley!"), Dataset()
+    nested.PixelData, nested.Rows, nested.BitsAllocated = b"Quigley!", 1, 8
+    nested["PixelData"].VR = "OW"
+    dataset.AnatomicRegionSequence = Sequence([nested])
+
+    clean(dataset)
+
+    assert "PixelData" in dataset
+    assert "FloatPixelData" not in dataset
+    assert "PixelData" not in dataset.AnatomicRegionSequence[0]
 
 
 def test_uids_are_mapped_alike_wherever_they_stand_and_those_of_the_standard_stay() -> None:
@@ -128,6 +155,50 @@ def test_uids_are_mapped_alike_wherever_they_stand_and_those_of_the_standard_sta
     assert dataset.SourceImageSequence[0].ReferencedSOPInstanceUID == dataset.SOPInstanceUID == KEY.uid("1.2.3.4.5")
     assert dataset.SourceImageSequence[0].ReferencedSOPClassUID == ComputedRadiographyImageStorage
     assert found.uids["1.2.3.9"] == dataset.FrameOfReferenceUID
+
+
+def test_a_uid_that_only_looks_like_the_standards_is_mapped() -> None:
+    dataset, reference = make_dicom(film(), ReferencedFrameOfReferenceUID="1.2.840.10008.19610203.4711"), Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = "1.2.276.0.4711.19610203", "1.2.3.4"
+    dataset.ReferencedImageSequence = Sequence([reference])
+
+    clean(dataset)
+
+    assert "19610203" not in str(dataset)
+    assert dataset.SOPClassUID == ComputedRadiographyImageStorage
+
+
+def test_a_number_that_is_the_patients_id_is_removed_and_so_is_text_in_the_place_of_a_sequence() -> None:
+    dataset = make_dicom(film(), PatientID="123456", AcquisitionNumber="123456", SeriesNumber="3", KVP="19610203")
+    dataset.PatientBirthDate = "19610203"
+    dataset.add_new(0x00081140, "LO", "Anna Huber")
+
+    found = clean(dataset)
+
+    assert not {"AcquisitionNumber", "KVP", "ReferencedImageSequence"} & set(dataset.dir())
+    assert dataset.SeriesNumber == 3
+    assert "123456" in found.hidden()
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "cell", "after"),
+    [
+        ("x", "a", "97", "90"),
+        ("x", "years", "97", "90"),
+        ("x", "yr", "89", "89"),
+        ("x", "mo", "1100", "1080"),
+        ("x", "d", "36000", "32872"),
+        ("x", "wk", "5000", "4696"),
+        ("patient_age", "", "97", "90"),
+        ("dosage", "", "97", "97"),
+        ("x", "mg/L", "97", "97"),
+    ],
+)
+def test_ages_from_90_on_are_one(name: str, unit: str, cell: str, after: str) -> None:
+    config = CohortConfig(record={name: NumberColumn(unit=unit)})
+    row = CaseRow("c", "p", None, cells={name: cell})
+
+    assert clean_row(config, row, "C", SHIFTED, None)[name] == after
 
 
 @pytest.mark.parametrize(
@@ -162,6 +233,10 @@ def test_dates_move_by_whole_days_and_nonsense_is_emptied(kind: str, before: str
 def test_times_of_a_table_move_like_dates_of_a_header(before: str, after: str) -> None:
     assert move_time(before, -10) == after
     assert move_time(before, None) == ""
+
+
+def test_a_time_with_an_offset_moves_by_the_hospitals_clock() -> None:
+    assert move_time("2024-05-31T23:30:00Z", -10, ZoneInfo("Europe/Vienna")) == "2024-05-22T01:30:00"
 
 
 def test_a_file_that_was_deidentified_before_can_be_so_again() -> None:
@@ -233,10 +308,10 @@ def test_verification_finds_words_in_pixels_and_names_in_notes(tmp_path: Path) -
 
 
 def test_verification_does_not_take_a_maker_for_a_patient(tmp_path: Path) -> None:
-    dataset = make_dicom(film(), Manufacturer="Philips", PatientName="Philip^Bo")
+    dataset = make_dicom(film(), Manufacturer="Leeds", PatientName="Lee^Bo")
     found = clean(dataset)
     save(dataset, tmp_path / "1.dcm")
 
     verify_case("C1", [tmp_path], "", found.named(), found.hidden())
 
-    assert pydicom.dcmread(tmp_path / "1.dcm").Manufacturer == "Philips"
+    assert pydicom.dcmread(tmp_path / "1.dcm").Manufacturer == "Leeds"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pydicom
 import pytest
+from PIL import ImageDraw, ImageFont
+from pydicom import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     UID,
@@ -118,6 +121,38 @@ def test_text_in_one_frame_is_masked_in_all() -> None:
     assert np.ptp(dataset.pixel_array[:, 12:28, 10:60]) == 0
 
 
+def soft_tissue(text: str) -> np.ndarray:
+    """(512, 512) stored values of a CT: air, a body of 40 HU, a bone, and words 100 HU brighter than the body."""
+    down, across = np.mgrid[:512, :512]
+    hounsfield = np.where((down - 256) ** 2 + (across - 256) ** 2 < 220**2, 40.0, -1000.0)
+    hounsfield[300:330, 240:270] = 2500
+    ink = PIL.Image.new("L", (512, 512), 0)
+    ImageDraw.Draw(ink).text((120, 200), text, fill=255, font=ImageFont.load_default(20))
+    return np.round(hounsfield + np.asarray(ink) / 255 * 100 + 1024).astype("<u2")
+
+
+@pytest.mark.parametrize("where", ["header", "frame"])
+def test_text_that_only_the_files_own_window_shows_is_masked(where: str) -> None:
+    dataset, plain = make_dicom(soft_tissue(TEXT)), soft_tissue("")
+    window, rescale = Dataset(), Dataset()
+    window.WindowCenter, window.WindowWidth = [300, 40], [3000, 400]
+    rescale.RescaleSlope, rescale.RescaleIntercept = 1, -1024
+    if where == "header":
+        dataset.update(window)
+        dataset.update(rescale)
+    else:
+        frame, shared = Dataset(), Dataset()
+        frame.FrameVOILUTSequence, shared.PixelValueTransformationSequence = [window], [rescale]
+        dataset.PerFrameFunctionalGroupsSequence, dataset.SharedFunctionalGroupsSequence = [frame], [shared]
+
+    _, boxes = clean_pixels(dataset, "mask")
+
+    stored = dataset.pixel_array
+    assert boxes >= 1
+    assert (stored[soft_tissue(TEXT) > plain + 50] == 24).mean() > 0.95
+    np.testing.assert_array_equal(stored[300:], plain[300:])
+
+
 def test_an_overlay_in_unused_bits_and_words_behind_the_pixels_are_gone() -> None:
     dataset = make_dicom(film())
     dataset.PixelData = (film() | 0x8000).tobytes() + MARK.encode()
@@ -159,6 +194,75 @@ def test_comments_and_exif_of_a_jpeg_are_removed_and_its_picture_stays() -> None
 def test_a_frame_that_is_no_codestream_is_told(frame: bytes) -> None:
     with pytest.raises(NotPlainError):
         without_comments(frame)
+
+
+SAID = f"{MARK} 03.02.1961".encode()
+
+
+def compressed(kind: str, **how: Any) -> bytes:
+    """A film as a codestream."""
+    file = io.BytesIO()
+    PIL.Image.fromarray((film() // 16).astype(np.uint8)).save(file, kind, **how)
+    return file.getvalue()
+
+
+def decoded(frame: bytes) -> np.ndarray:
+    """The picture of a codestream."""
+    return np.asarray(PIL.Image.open(io.BytesIO(frame)))
+
+
+def comment(marker: int, said: bytes) -> bytes:
+    """A segment of a codestream."""
+    return bytes([0xFF, marker]) + (len(said) + 2).to_bytes(2, "big") + said
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("JPEG", {"restart_marker_rows": 1}),
+        ("JPEG2000", {"no_jp2": True}),
+        ("JPEG2000", {"no_jp2": True, "tile_size": (64, 64)}),
+    ],
+)
+@pytest.mark.parametrize("tail", [SAID, SAID + b"\xff\xd9", compressed("JPEG", comment=SAID)])
+def test_what_is_appended_to_a_codestream_is_gone(kind: str, how: dict[str, Any], tail: bytes) -> None:
+    frame = compressed(kind, **how)
+
+    clean = without_comments(frame + tail)
+
+    assert SAID not in clean
+    assert len(clean) <= len(frame)
+    np.testing.assert_array_equal(decoded(clean), decoded(frame))
+
+
+@pytest.mark.parametrize("marker", [0xFE, 0xE1, 0xE0])
+def test_words_between_the_scans_of_a_jpeg_have_it_stored_as_values(marker: int) -> None:
+    frame = compressed("JPEG", progressive=True)
+    second = frame.find(b"\xff\xda", frame.find(b"\xff\xda") + 2)
+
+    for place in (second, len(frame) - 2):
+        with pytest.raises(NotPlainError):
+            without_comments(frame[:place] + comment(marker, SAID) + frame[place:])
+
+
+def test_words_in_the_header_of_a_tile_have_it_stored_as_values() -> None:
+    frame, said = compressed("JPEG2000", no_jp2=True), comment(0x64, b"\0\1" + SAID)
+    tile, data = frame.find(b"\xff\x90"), frame.find(b"\xff\x93")
+    length = int.from_bytes(frame[tile + 6 : tile + 10], "big") + len(said)
+
+    with pytest.raises(NotPlainError):
+        without_comments(frame[: tile + 6] + length.to_bytes(4, "big") + frame[tile + 10 : data] + said + frame[data:])
+
+
+def test_words_in_a_segment_about_colours_are_gone() -> None:
+    frame = compressed("JPEG")
+
+    clean = without_comments(frame[:2] + comment(0xE0, b"JFIF\0" + SAID) + frame[2:])
+
+    assert SAID not in clean
+    np.testing.assert_array_equal(decoded(clean), decoded(frame))
 
 
 def test_a_recogniser_that_does_not_load_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,6 +215,13 @@ def test_a_cell_is_text_and_nothing_else(tmp_path: Path, text: str) -> None:
         (b"case_id,patient_id,note\nc1,CANARYID\n", "another number of cells in row 1 than in its header"),
         (b'case_id,patient_id\nc1,"CANARYID\n', "is not CSV (unexpected end of data)"),
         (b"case_id,patient_id\nc1,CANARYID\xff\n", "not UTF-8"),
+        (
+            "case_id,patient_id\nc1,CANARYID\n".encode("utf-16"),
+            "is UTF-16 text, not UTF-8. Save it again as CSV in UTF-8",
+        ),
+        (b"case_id;patient_id\nc1;CANARYID\n", "has semicolons between its cells. Save it again as CSV with commas"),
+        (b"case_id;patient_id;x\nc1;CANARYID;1,5\n", "has semicolons between its cells"),
+        (b"case_id\tpatient_id\nc1\tCANARYID\n", "has tabs between its cells"),
     ],
 )
 def test_a_table_that_is_no_table_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
@@ -453,12 +460,32 @@ def test_an_empty_time_or_prior_is_none(tmp_path: Path) -> None:
     assert (only.prior, only.time) == (None, None)
 
 
-@pytest.mark.parametrize("cell", ["CANARYNAME", "2024", "2024-05", "31.5.2024"])
+@pytest.mark.parametrize("cell", ["CANARYNAME", "2024", "2024-05", "31.5.2024", "2024-W22-5", "2024-05-31T10"])
 def test_a_time_of_a_study_that_is_none_is_refused_without_repeating_it(tmp_path: Path, cell: str) -> None:
     with pytest.raises(CohortError) as caught:
         more(tmp_path, at=cell)
 
     assert str(caught.value) == "case c1: 'at' is not a time. Write it as 2024-05-31T14:30 (ISO 8601)."
+
+
+def test_a_time_of_a_study_with_an_offset_needs_the_hospitals_time_zone(tmp_path: Path) -> None:
+    here = MORE.model_copy(update={"timezone": "Europe/Vienna"})
+
+    assert more(tmp_path, here, at="2024-05-31T12:30Z").rows[0].time == datetime(2024, 5, 31, 14, 30)
+    with pytest.raises(CohortError) as caught:
+        more(tmp_path, at="2024-05-31T12:30Z")
+
+    assert str(caught.value) == (
+        "case c1: 'at' has an offset from UTC, and the hospital's time zone is not stated. "
+        "Give cohort.toml a timezone, as 'Europe/Vienna', or write it by the hospital's clock."
+    )
+
+
+def test_a_value_of_the_table_is_compared_by_the_hospitals_clock(tmp_path: Path) -> None:
+    here = MORE.model_copy(update={"timezone": "Europe/Vienna"})
+
+    assert sides(more(tmp_path, here, crp_at="2024-05-31T12:30Z"))[1].values["crp"] == 12.0
+    assert sides(more(tmp_path, here, crp_at="2024-05-31T13:30Z"))[1] is None
 
 
 @pytest.mark.parametrize("column", ["note", "before"])
@@ -511,7 +538,21 @@ def test_a_note_that_is_nothing_but_the_answer_is_none_and_that_is_said(tmp_path
 
     assert note is None
     assert record is not None
-    assert remarks == ("no note: sections left out, since they state the answer: IMPRESSION",)
+    assert remarks == ("check: no note: nothing is left without the sections that state the answer: IMPRESSION",)
+
+
+def test_a_note_that_is_too_long_refuses_its_own_case_only(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    header = ["case_id", "patient_id", "note"]
+    rows = [["c1", "p1", "w" * 200_000], ["c2", "p2", "w" * (2**20 + 1)]]
+
+    cohort = read_cohort(table(tmp_path, *rows, header=header), CohortConfig())
+
+    assert join_sides(cohort, cohort.rows[0], None)[0] is not None
+    with pytest.raises(DataError) as caught:
+        join_sides(cohort, cohort.rows[1], None)
+    assert caught.value.code == Reason.TOO_LARGE
+    assert csv.field_size_limit() == limit
 
 
 def test_a_section_that_is_not_known_cannot_be_left_out(tmp_path: Path) -> None:
@@ -588,3 +629,4 @@ def test_a_prior_study_without_a_study_of_now_is_left_out_and_said(tmp_path: Pat
 
     assert case.prior is None
     assert case.remarks == ("prior study left out: the case has no study to compare with it",)
+    assert sides(cohort)[2] == case.remarks

@@ -31,7 +31,9 @@ COLUMNS: dict[str, RecordColumn] = {
     "sex": CategoryColumn(categories=("F", "M"), code="Patient.gender"),
 }
 CONFIG = CohortConfig(
-    record=COLUMNS, fhir=FhirConfig(note_types=("34117-2", "urn:house|anamnesis", "18748-4"), conditions=True)
+    timezone="Europe/Vienna",  # two hours ahead in May
+    record=COLUMNS,
+    fhir=FhirConfig(note_types=("34117-2", "urn:house|anamnesis", "18748-4"), conditions=True),
 )
 PATIENT = {
     "resourceType": "Patient",
@@ -199,6 +201,64 @@ def test_two_patients_that_go_by_one_id_are_not_mixed(tmp_path: Path) -> None:
     assert "FHIR: not used, since several patients go by this id" in told
 
 
+def numbers(folder: Path, ids: list[str], *resources: dict[str, Any]) -> dict[str, list[float | None]]:
+    (folder / "all.ndjson").write_text("\n".join(json.dumps(one) for one in resources))
+    found = read_charts(folder, ids, CONFIG)[0]
+    unused = "FHIR: not used, since several patients go by this id"
+    assert all((unused in chart.remarks) is (not chart.readings) for chart in found.values())
+    return {name: [reading.number for reading in chart.readings] for name, chart in found.items()}
+
+
+def crp(value: float, reference: str) -> dict[str, Any]:
+    return observation("1988-5", value, "mg/L", subject={"reference": reference})
+
+
+def test_a_patient_of_two_ids_of_the_cohort_is_not_used(tmp_path: Path) -> None:
+    one = {"resourceType": "Patient", "id": "1001", "identifier": [{"value": "1002"}]}
+
+    assert numbers(tmp_path, ["1001", "1002"], one, crp(300, "Patient/1001")) == {"1001": [], "1002": []}
+
+
+def test_one_id_on_two_servers_is_two_patients(tmp_path: Path) -> None:
+    here, there = crp(300, "https://a.org/fhir/Patient/9"), crp(5, "https://b.org/fhir/Patient/9")
+
+    assert numbers(tmp_path, ["9"], here, there) == {"9": []}
+    assert numbers(tmp_path, ["9"], here, crp(7, "https://a.org/fhir/Patient/9")) == {"9": [300.0, 7.0]}
+    assert numbers(tmp_path, ["9"], here, crp(5, "https://b.org/fhir/Patient/8")) == {"9": [300.0]}
+
+
+@pytest.mark.parametrize("reference", ["Patient/9", "https://b.org/fhir/Patient/9"])
+def test_patients_of_two_servers_are_told_apart_by_their_address(tmp_path: Path, reference: str) -> None:
+    content = bundle(
+        {"resourceType": "Patient", "id": "9", "identifier": [{"value": "A"}]},
+        {"resourceType": "Patient", "id": "9", "identifier": [{"value": "B"}]},
+        crp(5, reference),
+    )
+    places = ("https://a.org/fhir/Patient/9", "https://b.org/fhir/Patient/9", "https://b.org/fhir/Observation/1")
+    for entry, url in zip(content["entry"], places, strict=True):
+        entry["fullUrl"] = url
+    (tmp_path / "all.json").write_text(json.dumps(content))
+
+    found = read_charts(tmp_path, ["A", "B"], CONFIG)[0]
+
+    assert {name: [one.number for one in chart.readings] for name, chart in found.items()} == {"B": [5.0]}
+
+
+def test_a_reference_that_could_be_to_the_patients_of_two_servers_is_not_used(tmp_path: Path) -> None:
+    content = bundle(
+        {"resourceType": "Patient", "id": "9", "identifier": [{"value": "A"}]},
+        {"resourceType": "Patient", "id": "9", "identifier": [{"value": "B"}]},
+        crp(5, "Patient/9"),
+    )
+    for entry, server in zip(content["entry"], "ab", strict=False):
+        entry["fullUrl"] = f"https://{server}.org/fhir/Patient/9"
+    (tmp_path / "all.json").write_text(json.dumps(content))
+
+    found = read_charts(tmp_path, ["A", "B"], CONFIG)[0]
+
+    assert [chart.readings for chart in found.values()] == [(), ()]
+
+
 def test_copies_and_versions_of_a_patient_are_one(tmp_path: Path) -> None:
     newer = PATIENT | {"identifier": [{"value": "other"}]}
 
@@ -347,7 +407,7 @@ def test_a_category_is_known_by_text_name_or_code(tmp_path: Path, value: dict[st
 )
 def test_truth_and_whole_numbers_are_categories_too(tmp_path: Path, value: dict[str, Any], expected: str) -> None:
     column = CategoryColumn(categories=("yes", "no", "3"), code="urn:house|x")
-    config = CohortConfig(record={"x": column}, fhir=FhirConfig())
+    config = CohortConfig(timezone="Europe/Vienna", record={"x": column}, fhir=FhirConfig())
     resource = observation("") | {"code": concept("x", "urn:house")} | value
 
     assert charts(tmp_path, resource, config=config)["CANARYID"].readings[0].words
@@ -464,29 +524,38 @@ def test_of_two_values_of_one_time_the_later_released_counts(tmp_path: Path) -> 
     assert "crp: of 2 values of one time, the last in the files is used" in remarks(tmp_path, *alike)
 
 
-def test_times_in_utc_are_told(tmp_path: Path) -> None:
-    (tmp_path / "all.json").write_text(
-        json.dumps(bundle(PATIENT, observation("1988-5", 1, "mg/L", effectiveDateTime="2024-05-31T10:00:00Z")))
-    )
+NOWHERE = CONFIG.model_copy(update={"timezone": ""})
 
-    told = read_charts(tmp_path, ["CANARYID"], CONFIG)[1]
 
-    assert "FHIR: 1 resources with times in UTC, compared with the study's clock as they stand" in told
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("2024-05-31T08:40:00Z", ""),
+        ("2024-05-31T00:40:00+14:00", ""),
+        ("2024-05-30T10:00:00Z", ""),
+        ("2024-05-30T09:00:00Z", "Cough."),
+    ],
+)
+def test_without_a_time_zone_a_time_with_an_offset_is_known_to_its_day_only(
+    tmp_path: Path, written: str, kept: str
+) -> None:
+    found = sides(tmp_path, document(date=written), config=NOWHERE)[0]
+
+    assert (found.text if found else "") == kept
 
 
 @pytest.mark.parametrize(("hour", "taken"), [("12:00", {"crp": 1.0}), ("13:00", {})])
 def test_times_in_utc_are_brought_to_the_hospitals_clock(tmp_path: Path, hour: str, taken: dict[str, float]) -> None:
-    here = CohortConfig(record=COLUMNS, fhir=FhirConfig(timezone="Europe/Vienna"))  # two hours ahead in May
     value = observation("1988-5", 1, "mg/L", effectiveDateTime=f"2024-05-31T{hour}:00Z")
 
-    record = sides(tmp_path, value, config=here)[1]
+    record = sides(tmp_path, value)[1]
 
     assert (dict(record.values) if record else {}).get("crp") == taken.get("crp")
 
 
 def test_a_zone_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="is no time zone"):
-        FhirConfig(timezone="Vienna")
+        CohortConfig(timezone="Vienna")
 
 
 # Texts
@@ -540,6 +609,7 @@ def test_texts_stand_in_order_of_time_before_the_tables_note(tmp_path: Path) -> 
         document(content=[{"attachment": attached("x", creation=AFTER)}]),
         document(status="superseded"),
         document(docStatus="entered-in-error"),
+        document(docStatus="deprecated"),
         document(type=concept("other")),
         report(issued=AFTER),
         report(issued="2024-05-31T14:30:00+02:00"),
@@ -578,6 +648,51 @@ def test_html_is_read_without_its_tags(tmp_path: Path) -> None:
     )
 
     assert note(tmp_path, document(page, "text/html; charset=UTF-8")) == "Cough & fever\nsince\nMonday"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<table><tr><td>Impression</td><td>ANSWER right</td></tr></table>",
+        "<table><tr><th>Impression</th><td>ANSWER right</td></tr></table>",
+        "<dl><dt>Impression</dt><dd>ANSWER</dd></dl>",
+        "<p><b>Impression</b> ANSWER</p>",
+        "<p>Since Monday <strong>Impression</strong> ANSWER</p>",
+        "<section><strong><i>Impression</i></strong><span>ANSWER</span></section>",
+        "<section>Impression: ANSWER</section>",
+        "<label>impression</label><div>ANSWER</div>",
+        "<header>Impression</header><main>ANSWER</main>",
+    ],
+)
+def test_a_heading_of_a_page_is_known_by_its_place(tmp_path: Path, page: str) -> None:
+    text = note(tmp_path, document(f"<article>History: cough</article>{page}", "text/html"))
+
+    assert text.removesuffix("\nSince Monday") == "History: cough"
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<dl><dt>Age</dt><dd>63</dd><dt>Fever</dt><dd>no</dd></dl>", "Age\n63\nFever\nno"),
+        ("<table><tr><td>Temp</td><td>39</td></tr></table>", "Temp\n39"),
+        ("<p>No <b>history</b> of <b>Cough</b> for 3<sup>rd</sup> day", "No history of Cough for 3rd day"),
+        ("<html><head><meta charset=utf-8><body><p>Cough</p>", "Cough"),
+        ("<head><title>CANARYNOTE</title><p>Cough</p>", "Cough"),
+    ],
+)
+def test_words_of_a_page_do_not_run_together_and_none_is_lost(tmp_path: Path, page: str, text: str) -> None:
+    assert note(tmp_path, document(page, "text/html")) == text
+
+
+def test_no_page_is_too_odd(tmp_path: Path) -> None:
+    page = "<b>x" * 6000 + "</b>" * 6000
+
+    assert note(tmp_path, document(page, "text/html")) == "x" * 6000
+
+
+@pytest.mark.parametrize("page", ["<p> </p>", "<script>Cough</script>", "<title>Cough"])
+def test_a_document_without_words_is_told(tmp_path: Path, page: str) -> None:
+    assert "FHIR: 1 notes left out: there is no text in them" in remarks(tmp_path, document(page, "text/html"))
 
 
 @pytest.mark.parametrize(

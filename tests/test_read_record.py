@@ -1,6 +1,7 @@
 """Cells become typed values: what is out of bounds is refused, never clipped; what was not taken is not there."""
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -115,7 +116,7 @@ def dated(taken: str, study: datetime | None = STUDY) -> tuple[dict[str, object]
         "2024-05-31 14:30:00",
         " 2024-05-31T14:29:59.9 ",
         "20240531T1400",
-        "2024-05-31T13:00+02:00",
+        "2024-05-30T11:59+02:00",
         "2024-05-30",
         "20240530",
         "2024-04",
@@ -137,7 +138,7 @@ def test_a_value_that_was_taken_before_the_study_is_kept_with_its_time(taken: st
     [
         ("2024-05-31T14:30:01", "not shown to be taken before the study"),
         ("2024-05-31", "not shown to be taken before the study"),
-        ("2024-05-31T14:31+02:00", "not shown to be taken before the study"),
+        ("2024-05-31T02:00+02:00", "not shown to be taken before the study"),
         ("2024-05", "not shown to be taken before the study"),
         ("2024", "not shown to be taken before the study"),
         ("2024-06-01", "not shown to be taken before the study"),
@@ -160,7 +161,12 @@ def test_a_study_without_a_time_of_day_may_have_been_made_at_its_beginning() -> 
     assert dated("2024-05-30T23:59", end_of_day)[0] == {"crp": 12.0, "sex": "F"}
 
 
-@pytest.mark.parametrize("taken", ["CANARYNAME", "31.05.2024", "2024-13-01", "2024-05-31T25:00", "0", "yesterday"])
+TOO_WIDE = ["2024-W22", "2024-W22-5", "2024-05-31T10", "20240531T10"]
+
+
+@pytest.mark.parametrize(
+    "taken", ["CANARYNAME", "31.05.2024", "2024-13-01", "2024-05-31T25:00", "0", "yesterday", *TOO_WIDE]
+)
 def test_a_time_that_is_none_is_refused_without_repeating_it(taken: str) -> None:
     with pytest.raises(DataError) as caught:
         dated(taken)
@@ -175,9 +181,26 @@ def test_a_value_that_was_not_taken_needs_no_time() -> None:
     assert read_record("c1", {"labs_at": "CANARYNAME"}, DATED, STUDY) is None
 
 
-def test_a_value_is_checked_even_if_it_is_left_out() -> None:
+@pytest.mark.parametrize("crp", ["high", "9999"])
+def test_a_value_that_is_too_late_refuses_nothing(crp: str) -> None:
+    columns: dict[str, RecordColumn] = {"crp": NumberColumn(unit="mg/L", low=0, high=500, taken="labs_at")}
+
+    known = read_values("c1", {"crp": crp, "labs_at": "2025-01-01T10:00"}, columns, STUDY)
+
+    assert known.values == {}
+    assert known.remarks == ["crp left out: taken after the study"]
+
+
+def test_without_the_time_of_the_study_every_value_is_checked() -> None:
     with pytest.raises(DataError, match="'crp' is not a number"):
-        read_values("c1", {"crp": "high", "labs_at": "2025-01-01"}, DATED, STUDY)
+        read_values("c1", {"crp": "high", "labs_at": "2025-01-01"}, DATED, None)
+
+
+@pytest.mark.parametrize(("taken", "kept"), [("2024-05-31T12:30Z", True), ("2024-05-31T12:31Z", False)])
+def test_a_time_with_an_offset_is_brought_to_the_hospitals_clock(taken: str, kept: bool) -> None:
+    known = read_values("c1", {"crp": "12", "labs_at": taken}, DATED, STUDY, ZoneInfo("Europe/Vienna"))
+
+    assert ("crp" in known.values) is kept
 
 
 def test_a_record_of_which_everything_is_left_out_is_none_and_still_says_why() -> None:
@@ -190,7 +213,10 @@ def test_a_record_of_which_everything_is_left_out_is_none_and_still_says_why() -
 def test_a_time_is_the_last_moment_that_it_can_mean() -> None:
     assert read_time("2024-02") == datetime(2024, 2, 29, 23, 59, 59, 999999)
     assert read_time("2024") == datetime(2024, 12, 31, 23, 59, 59, 999999)
-    assert read_time("2024-02-03T04:05:06Z") == datetime(2024, 2, 3, 4, 5, 6)
+    assert read_time("2024-02-03T04:05:06Z") == read_time("2024-02-03")
+    assert read_time("2024-02-03T10:00:00Z") == read_time("2024-02-04")
+    assert read_time("2024-02-03T04:05:06Z", ZoneInfo("Europe/Vienna")) == datetime(2024, 2, 3, 5, 5, 6)
+    assert read_time("9999-12-31T23:00Z") is read_time("0001-01-01T00:00Z", ZoneInfo("America/Lima")) is None
     assert read_time("0000") is read_time("") is read_time("2024-02-03T") is None
 
 

@@ -151,6 +151,92 @@ def test_such_a_word_in_a_sentence_is_no_heading(text: str) -> None:
     assert leave_out(text, ANSWER_SECTIONS) == (text, ())
 
 
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "R\u00f6ntgenbefund:",
+        "Thoraxbefund:",
+        "Hauptdiagnose:",
+        "Entlassungsdiagnosen:",
+        "Verdachtsdiagnose:",
+        "Gesamtbeurteilung:",
+        "Hoofddiagnose:",
+        "Werkdiagnose:",
+        "Epikrise:",
+        "Zusammenfassend:",
+        "WET READ:",
+        "Preliminary read:",
+        "A&P:",
+        "Opini\u00e3o:",
+        "Hip\u00f3tese diagn\u00f3stica:",
+        "DIAGN\u00d3STICO.-",
+        "12:45 Findings:",
+        "(12:45) Findings:",
+        "2024-05-01 12:45 Impression:",
+        "2024-05-01T12:45:10 - Impression:",
+        "12.05.2024 10:30 Befund:",
+        "05/12/2024 3:45 pm IMPRESSION:",
+        "impression\n",
+        "impression -",
+        "Impression =",
+        "Impression\t",
+        "| Impression |",
+        "IMPRESSION-",
+        "IMPRESSION",
+        "FINAL REPORT",
+        "[Impression]",
+    ],
+)
+def test_a_heading_is_known_by_its_compound_its_sign_or_its_capitals(heading: str) -> None:
+    assert left(f"History: cough.\n{heading} ANSWER right.") == "History: cough."
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("cough, fever, impression: ANSWER", "cough, fever,"),
+        ("fever 3 days - impression: ANSWER", "fever 3 days -"),
+        ("cough, dx: ANSWER", "cough,"),
+        ("History: cough Impression : ANSWER", "History: cough"),
+        (
+            "Known Diagnoses: asthma. cough since may Final Diagnosis: ANSWER",
+            "Known Diagnoses: asthma. cough since may",
+        ),
+        ("HISTORY cough 3 days IMPRESSION right ANSWER", "HISTORY cough 3 days"),
+    ],
+)
+def test_a_heading_after_a_part_of_a_sentence_is_known(text: str, kept: str) -> None:
+    assert left(text) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Vorbefund: COPD.",
+        "Vordiagnosen: Asthma.",
+        "Altbefunde: keine.",
+        "Laborbefunde: CRP 120.",
+        "AP: film made lying down.",
+        "Diagnosis-related group 12.",
+        "FINDINGS at the last visit were normal.",
+        "12:45 cough, history: smoker",
+        "Observations: HR 110",
+        "Description: 63 y male",
+        "Summary: 63 y male with cough",
+        "Plan: CXR",
+        "Evaluation: pneumonia?",
+        "Cough. Results: CRP 120, PCR negative.",
+    ],
+)
+def test_such_a_heading_states_no_answer_by_itself(text: str) -> None:
+    assert leave_out(text, ANSWER_SECTIONS) == (text, ())
+
+
+@pytest.mark.parametrize("other", ["FINDINGS: ANSWER.", "TECHNIQUE: PA.", "Comparison: none."])
+def test_a_summary_beside_a_heading_of_a_report_states_the_answer(other: str) -> None:
+    assert "ANSWER" not in left(f"{other}\nSummary: ANSWER.")
+
+
 def test_words_before_the_first_heading_stay() -> None:
     assert left("61-year-old with cough.\nFindings: ANSWER") == "61-year-old with cough."
 
@@ -204,7 +290,17 @@ def test_a_note_that_is_nothing_but_the_answer_is_none() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["FINDINGS:" * 2000, "A b: " * 2000, "** " * 5000, "a:" * 5000, "((" * 5000 + ":", "-\t" * 5000, ":\n" * 5000],
+    [
+        "FINDINGS:" * 2000,
+        "A b: " * 2000,
+        "** " * 5000,
+        "a:" * 5000,
+        "((" * 5000 + ":",
+        "-\t" * 5000,
+        ":\n" * 5000,
+        "\u5b57 " * 200_000,
+        "AB cd " * 50_000,
+    ],
 )
 def test_no_text_is_too_odd(text: str) -> None:
     assert len(left(text)) <= len(text)

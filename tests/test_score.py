@@ -327,6 +327,10 @@ def test_a_bare_folder_is_scored_with_the_notes_beside_its_images(night: Night, 
     bare, out = tmp_path / "bare", tmp_path / "out"
     for case_id in ("with", "without"):
         shutil.copytree(night.studies / "studies" / "canary", bare / case_id)
+    for path in (bare / "with").rglob("*.dcm"):
+        film = dcmread(path)
+        film.StudyInstanceUID += ".1"  # another study, or the two were one
+        film.save_as(path)
     (bare / "with" / "note.txt").write_text("CANARYNOTE: cough.")
 
     done = score(night, bare, out)

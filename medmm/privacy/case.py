@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -22,6 +23,7 @@ from pydicom.uid import UID
 
 from medmm.errors import DataError, Reason
 from medmm.privacy.header import (
+    METHOD,
     Identities,
     Patient,
     clean_header,
@@ -30,7 +32,7 @@ from medmm.privacy.header import (
     new_file_meta,
 )
 from medmm.privacy.key import Key
-from medmm.privacy.note import Known, clean_note, identifying_words, words_of
+from medmm.privacy.note import Known, clean_note, identifying_words, known_words
 from medmm.privacy.pixels import BurnedIn, clean_pixels, find_text, paint
 from medmm.read.chart.note import read_text
 from medmm.read.dicom.instance import EXPORT, is_dicom, open_instance
@@ -62,6 +64,10 @@ class Job:
     note: str | Path = field(repr=False)
     note_in_folder: bool
     """Whether the note goes to note.txt beside the images; else into the table."""
+    names: tuple[str, ...] = field(repr=False)
+    """Parts of names that stand in the row or in the names of its folders."""
+    values: tuple[str, ...] = field(repr=False)
+    """Ids and the like that stand in the row."""
     key: Key
     dates: Dates
     burned_in: BurnedIn
@@ -69,6 +75,8 @@ class Job:
     """JSON file with the names and ids of all patients, folded."""
     known: Path = field(repr=False)
     """Where the outcome of this case is kept, outside the output."""
+    unverified: Path = field(repr=False)
+    """Folder of files that are not verified yet, outside the output."""
 
     @property
     def patient(self) -> Patient:
@@ -78,7 +86,7 @@ class Job:
 
     def pending(self, side: str) -> Path:
         """Where the files of a study are until they are verified."""
-        return self.folders[side].with_name(f".pending-{self.folders[side].name}")
+        return self.unverified / self.folders[side].name
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,8 @@ class Treated:
     """Original UID -> the one that stands for it."""
     replacements: tuple[tuple[str, int, int, int, int], ...] = field(repr=False)
     """Kind, start and end in the original note, start and end in the new one."""
+    files: dict[str, str] = field(default_factory=dict, repr=False)
+    """STUDY and PRIOR -> SHA-256 over the files as they were verified."""
     named: frozenset[str] = field(default=frozenset(), repr=False)
     """What the note must not say; like `hidden` empty once the case is verified."""
     hidden: frozenset[str] = field(default=frozenset(), repr=False)
@@ -155,6 +165,18 @@ def discard(job: Job) -> None:
         shutil.rmtree(job.pending(side), ignore_errors=True)
 
 
+def digest_of(folder: Path) -> str:
+    """Return the SHA-256 over everything that lies in a folder, hidden files too; '' if it is not there."""
+    if not folder.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{path.relative_to(folder)}\0{path.is_symlink()}\0".encode("utf-8", "surrogateescape"))
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
 def names_of(source: Source) -> tuple[str, frozenset[str]]:
     """Return Patient ID and the parts of the patient's names and ids, of the first DICOM file; nothing is decoded.
 
@@ -195,14 +217,15 @@ def _treat(job: Job, text: str, digest: str) -> Treated:
     """Treat files, then the note, which must not say what any header said."""
     work = _Work(job)
     found, counts = work.found, work.counts
-    found.values.add(job.patient_id)
+    found.names.update(job.names)
+    found.values.update((job.patient_id, *job.values))
     if any(letter.isdigit() for letter in job.case_id):  # else it may be a word: 'chest'
         found.values.add(job.case_id)
     for side in job.sources:
         shutil.rmtree(job.pending(side), ignore_errors=True)
         job.pending(side).mkdir(parents=True)
         _treat_study(work, side)
-    known = Known(frozenset(found.names), frozenset(found.values), _everyone(job.everyone))
+    known = Known(frozenset(found.names), frozenset(found.values), names_in(job.everyone))
     note, replacements = clean_note(text, known, job.patient.shift_days)
     if job.note_in_folder and note:
         (job.pending(STUDY) / "note.txt").write_text(note, encoding="utf-8")
@@ -311,24 +334,30 @@ def _treat_photograph(work: _Work, content: bytes) -> bytes:
 
 def _digest(job: Job, text: str) -> str:
     """SHA-256 over everything that the outcome depends on."""
-    digest = hashlib.sha256(f"{job.key.fingerprint} {job.dates} {job.burned_in} {job.patient_id}\0{text}".encode())
+    ways = f"{METHOD} {version('medmm')} {job.key.fingerprint} {job.dates} {job.burned_in}"
+    digest = hashlib.sha256(
+        f"{ways}\0{job.patient_id}\0{job.names}{job.values}\0{text}".encode("utf-8", "surrogateescape")
+    )
     for side, source in sorted(job.sources.items()):
         digest.update(f"{side} {job.folders[side].resolve()}".encode("utf-8", "surrogateescape"))
         digest.update(source.digest())
-    digest.update(repr(sorted(words_of(text) & _everyone(job.everyone))).encode())
+    digest.update(repr(known_words(text, names_in(job.everyone))).encode())
     return digest.hexdigest()
 
 
 def _known(job: Job, digest: str) -> Treated | None:
-    """Return the outcome of an earlier run, if nothing has changed and its files are there."""
+    """Return the outcome of an earlier run, if nothing has changed and its files are those that were verified."""
     try:
         known = Treated.from_json(job.known.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    there = all(job.folders[side].is_dir() for side in job.sources)
-    return known if known.digest == digest and there else None
+    if known.digest != digest or set(known.files) != set(job.sources):
+        return None
+    same = all(digest_of(job.folders[side]) == verified for side, verified in known.files.items())
+    return known if same else None
 
 
 @lru_cache(maxsize=1)
-def _everyone(path: Path) -> frozenset[str]:
-    return frozenset(json.loads(path.read_text(encoding="utf-8")))
+def names_in(everyone: Path) -> frozenset[str]:
+    """Read the names and ids of all patients, folded."""
+    return frozenset(json.loads(everyone.read_text(encoding="utf-8")))

@@ -22,7 +22,7 @@ from pydicom.uid import UID
 from pydicom.valuerep import PersonName
 
 from medmm.privacy.key import Key
-from medmm.privacy.note import is_telling, mentions, name_parts
+from medmm.privacy.note import fold, is_telling, looks_identifying, mentions, name_parts
 from medmm.read.dicom.header import sop_class
 
 KEPT_TEXT = frozenset({
@@ -33,8 +33,10 @@ KEPT_TEXT = frozenset({
     "WindowCenterWidthExplanation",
 })  # fmt: skip
 """Free text that says how a picture was made or is to be shown."""
+PICTURES = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+"""Elements that hold a picture: an object has one of them (PS3.3 C.7.6.3)."""
 KEPT_BYTES = frozenset({
-    "PixelData", "FloatPixelData", "DoubleFloatPixelData", "LUTData", "RedPaletteColorLookupTableData",
+    *PICTURES, "LUTData", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
 })  # fmt: skip
@@ -116,7 +118,7 @@ class Identities:
     texts: set[str] = field(default_factory=set, repr=False)
     """Other texts that were removed, less those that also stand where they may: a description 'MONOCHROME2'."""
     allowed: set[str] = field(default_factory=set, repr=False)
-    """Values of elements that are kept."""
+    """Values of elements that are kept, folded."""
     removed: int = 0
     replaced: int = 0
 
@@ -126,18 +128,20 @@ class Identities:
 
     def hidden(self) -> frozenset[str]:
         """Everything that no file of the output may hold."""
-        texts = {text for text in self.texts if not any(text.casefold() in kept for kept in self.allowed)}
+        allowed = "\n".join(self.allowed)
+        texts = {text for text in self.texts if fold(text) not in allowed}
         return self.named() | {value for value in texts | set(self.uids) if _may_be_sought(value)}
 
 
 _WRITTEN = (
     f"{METHOD}|{'|'.join(f'{code}|{name}' for code, name in _CODES.items())}|ANONYMIZED|http://anonymized.invalid"
+    "|MODIFIED|REMOVED|MONOCHROME1|MONOCHROME2|PALETTE COLOR|ISO_IR 192|MEDMM"
 )
 """What cleaned files say themselves, and so do the originals if they were cleaned before."""
 
 
 def _may_be_sought(value: str) -> bool:
-    return is_telling(value) and value.casefold() not in _WRITTEN.casefold()
+    return is_telling(value) and fold(value) not in fold(_WRITTEN)
 
 
 def clean_header(dataset: Dataset, patient: Patient, key: Key, found: Identities) -> None:
@@ -149,6 +153,7 @@ def clean_header(dataset: Dataset, patient: Patient, key: Key, found: Identities
         key: for UIDs.
         found: what `collect` took from the case's headers; gains UIDs, counts and what was kept.
     """
+    _remove_other_pixels(dataset, found)
     _clean(dataset, patient, key, found)
     _scrub(dataset, found)
     for keyword in ("PatientName", "PatientID"):
@@ -193,6 +198,10 @@ def elements(dataset: Dataset) -> Iterator[tuple[Dataset, DataElement]]:
                 yield from elements(item)
 
 
+APART = "\n\n\n"
+"""Between texts that are searched together, so that no name is found across them."""
+_CODED = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion")
+"""Texts in which numbers are codes."""
 OURS = frozenset({
     "PatientName", "PatientID", "PatientIdentityRemoved", "DeidentificationMethod", "SpecificCharacterSet",
     "LongitudinalTemporalInformationModified", "Modality", "PhotometricInterpretation",
@@ -224,16 +233,27 @@ def _clean(dataset: Dataset, patient: Patient, key: Key, found: Identities) -> N
                 for item in element.value or ():
                     _clean(item, patient, key, found)
             else:
-                found.allowed.update(text.casefold() for text in strings(element))
+                found.allowed.update(_keys(element))
             continue
         if action is Action.MAP:
             element.value = _mapped(element.value, key, found)
         elif element.VR in _DATES and element.keyword in SHIFTED and patient.shift_days is not None:
             element.value = shifted(element.VR, str(element.value or ""), patient.shift_days)
+            found.allowed.update(_keys(element))
         else:
             _drop(dataset, element, action)
         found.replaced += action is not Action.REMOVE
         found.removed += action is Action.REMOVE
+
+
+def _remove_other_pixels(dataset: Dataset, found: Identities) -> None:
+    """Leave the one element that holds the picture, and of the bytes in sequences only tables for its values."""
+    picture = next((keyword for keyword in PICTURES if keyword in dataset), "")
+    for inner, element in list(elements(dataset)):
+        other = element.keyword in PICTURES and element.keyword != picture
+        if other or (inner is not dataset and element.keyword in KEPT_BYTES and element.keyword != "LUTData"):
+            del inner[element.tag]
+            found.removed += 1
 
 
 def _action(element: DataElement, patient: Patient) -> Action:
@@ -244,11 +264,10 @@ def _action(element: DataElement, patient: Patient) -> Action:
     if element.VR in _DATES and element.keyword in SHIFTED and patient.shift_days is not None:
         return Action.REPLACE
     if action := profile().get(int(element.tag)):
-        return action
+        return Action.REMOVE if action is Action.KEEP and element.VR != "SQ" else action
     if element.VR == "UI":
-        classes = "SOPClass" in element.keyword or "TransferSyntax" in element.keyword
-        values = [str(value) for value in _values(element)]
-        return Action.KEEP if classes or all(v.startswith("1.2.840.10008.") for v in values) else Action.MAP
+        of_standard = all(_is_of_standard(str(value)) for value in _values(element))
+        return Action.KEEP if of_standard or element.keyword == "SOPClassUID" else Action.MAP
     if element.VR in _TEXT:
         return Action.KEEP if element.keyword in KEPT_TEXT else Action.REMOVE
     if element.VR in _BYTES:
@@ -261,14 +280,24 @@ def _action(element: DataElement, patient: Patient) -> Action:
 
 
 def _scrub(dataset: Dataset, found: Identities) -> None:
-    """Remove kept texts and codes that hold a name, an id or a place after all."""
+    """Remove kept texts and codes that hold a name, an id or a place after all, or look as if they did."""
     hidden = [word for word in found.names | found.values if is_telling(word)]
+    numbers = {float(word) for word in hidden if re.fullmatch(r"\d+", word)}
     for inner, element in list(elements(dataset)):
-        if element.VR in (*_TEXT, "CS") and element.keyword not in OURS:
-            text = " ".join(strings(element))
-            if any(mentions(text, word) for word in hidden):
+        if element.VR in ("IS", "DS") and numbers & {float(value) for value in _values(element) if str(value).strip()}:
+            del inner[element.tag]
+            found.removed += 1
+        elif element.VR in (*_TEXT, "CS") and element.keyword not in OURS:
+            text = APART.join(strings(element))
+            free = element.VR in _TEXT and element.keyword not in _CODED
+            if any(mentions(text, word, inside=True) for word in hidden) or (free and looks_identifying(text)):
                 del inner[element.tag]
                 found.removed += 1
+
+
+def _keys(element: DataElement) -> Iterator[str]:
+    """The values of an element that are no bytes, folded."""
+    return (fold(str(value)) for value in _values(element) if not isinstance(value, bytes))
 
 
 def _drop(dataset: Dataset, element: DataElement, action: Action) -> None:
@@ -283,12 +312,17 @@ def _drop(dataset: Dataset, element: DataElement, action: Action) -> None:
         replace_element(element)
 
 
+def _is_of_standard(uid: str) -> bool:
+    """Whether PS3.6 Annex A registers a UID: one that only begins like those may hold anything."""
+    return bool(UID(uid).type)
+
+
 def _mapped(value: Any, key: Key, found: Identities) -> Any:
     """Return the UIDs that stand for one or several; what is of the standard itself stays."""
     if isinstance(value, MultiValue):
         return [_mapped(one, key, found) for one in value]
     original = str(value or "").strip()
-    if not original or original.startswith("1.2.840.10008."):
+    if not original or _is_of_standard(original):
         return original
     return found.uids.setdefault(original, key.uid(original))
 

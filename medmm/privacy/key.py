@@ -46,7 +46,7 @@ def open_key(path: Path) -> Key:
     """Read the key, or make one that only its owner can read (mode 0600).
 
     Raises:
-        ConfigError: if the file holds no key.
+        ConfigError: if the file holds no key, or others may read it.
     """
     if not path.exists():
         write_private(path, secrets.token_hex(_BYTES) + "\n")
@@ -58,6 +58,8 @@ def open_key(path: Path) -> Key:
         raise ConfigError(
             "the key file holds no key", "Give the file that an earlier run made, or a name not yet taken"
         )
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise ConfigError("others than its owner may read the key file", f"Run: chmod 600 {path.name}")
     return Key(secret)
 
 

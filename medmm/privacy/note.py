@@ -11,9 +11,10 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import pairwise
+from functools import lru_cache
+from itertools import pairwise, permutations
 
-from medmm.privacy.patterns import BIRTH, COMMON, MONTHS, PATTERNS, Kind
+from medmm.privacy.patterns import BIRTH, BIRTH_BEHIND, COMMON, MONTHS, PATTERNS, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ def clean_note(text: str, known: Known, shift_days: int | None) -> tuple[str, tu
     done: list[Replacement] = []
     place = new = 0
     for start, end, kind in _spans(text, known):
-        born = BIRTH.search(text[max(0, start - 24) : start])
-        instead = _instead(text[start:end], kind, None if born else shift_days)
+        instead = _instead(text[start:end], kind, None if _is_birth(text, start, end, known) else shift_days)
+        if any(mentions(instead, name) for name in known.names):  # '3 Jan 2024', of Jan
+            instead = f"[{kind}]"
         parts += [text[place:start], instead]
         new += start - place
         done.append(Replacement(kind, start, end, new, new + len(instead)))
@@ -64,15 +66,109 @@ def clean_note(text: str, known: Known, shift_days: int | None) -> tuple[str, tu
     return "".join([*parts, text[place:]]), tuple(done)
 
 
+_SAME = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "a", "œ": "o", "ı": "i", "þ": "th"})
+_LONG = 6
+"""Letters and digits from which a name or an id is recognised across separators, and within a longer word."""
+_LONG_ID = 5
+_APART = 3
+"""So many characters that are neither letters nor digits part two words for good."""
+
+
 def fold(word: str) -> str:
-    """Return a word without capitals and accents, for comparison."""
-    letters = unicodedata.normalize("NFKD", word.casefold())
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+    """Return the key by which names and ids are compared, here, in headers and in verification.
+
+    It has no capitals, accents, separators and apostrophes; Mueller is Müller, Sorensen is Sørensen.
+    """
+    return _keys(word)[0]
+
+
+@lru_cache(maxsize=2**14)
+def _keys(value: str) -> tuple[str, ...]:
+    """The key of a name or an id, and if parts of it are far apart, what a text says that has it so."""
+    letters = _with_places(value).letters
+    return tuple(dict.fromkeys((letters.replace("\n", ""), letters)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """A text as a key, and where each of its characters comes from."""
+
+    letters: str
+    """Line feeds are where words are far apart."""
+    places: tuple[int, ...]
+    """For each of `letters` its place in the text, and the text's length."""
+    borders: frozenset[int]
+    """Places in `letters` before which a word ends or begins."""
+
+
+@lru_cache(maxsize=8)
+def _folded(text: str) -> _Folded:
+    """Fold a text that is searched for many values."""
+    return _with_places(text)
+
+
+def _with_places(text: str) -> _Folded:
+    letters: list[str] = []
+    places: list[int] = []
+    borders, apart = {0}, 0
+    for place, character in enumerate(text):
+        plain = unicodedata.normalize("NFKD", character.casefold().translate(_SAME))
+        known = [one for one in plain if one.isalnum()]
+        if not known:
+            apart += not unicodedata.combining(character)
+            continue
+        if apart:
+            if apart >= _APART:
+                borders.add(len(letters))
+                letters.append("\n")
+                places.append(place)
+            borders.add(len(letters))
+            apart = 0
+        for one in known:
+            if not (one == "e" and len(letters) not in borders and letters[-1] in "aou"):  # ue is ü
+                letters.append(one)
+                places.append(place)
+    return _Folded("".join(letters), (*places, len(text)), frozenset(borders | {len(letters)}))
+
+
+def _places(text: str, value: str) -> Iterator[tuple[int, int]]:
+    """Where a text says a value as words of their own, however it is spelt, with a genitive's s or without."""
+    for key in _keys(value):
+        yield from _places_of(text, value, key)
+
+
+def _places_of(text: str, value: str, key: str) -> Iterator[tuple[int, int]]:
+    folded = _folded(text)
+    place = folded.letters.find(key) if key else -1
+    while place >= 0:
+        behind = place + len(key)
+        ends = behind in folded.borders
+        if not ends and key.isalpha() and folded.letters[behind] == "s" and behind + 1 in folded.borders:
+            behind, ends = behind + 1, True
+        if (place in folded.borders and ends) or _has_no_capitals(key):
+            start, end = folded.places[place], folded.places[behind - 1] + 1
+            while end < len(text) and unicodedata.combining(text[end]):
+                end += 1
+            said = text[start:end]
+            if len(key) >= _LONG or not re.search(r"[\s/_.,;:]", said) or said.casefold() == value.casefold():
+                yield start, end
+        place = folded.letters.find(key, place + 1)
+
+
+def _has_no_capitals(key: str) -> bool:
+    """Whether a word is of a script without capitals, and often without spaces."""
+    return key.isalpha() and not key.isascii() and key.lower() == key.upper()
 
 
 def name_parts(name: str) -> set[str]:
-    """Return the parts of a person's name in DICOM form (PS3.5 6.2.1.2) or as a table writes it."""
-    return {part for part in re.split(r"[\^=\s,.;/()_]+", name) if len(part) >= 2 and not part.isdigit()}
+    """Return the parts of a person's name in DICOM form (PS3.5 6.2.1.2) or as a table writes it.
+
+    Of a double name also its halves; a name of a script without capitals also as a whole.
+    """
+    parts = {part for part in re.split(r"[\^=\s,.;/()_]+", name) if len(part) >= 2 and not part.isdigit()}
+    parts |= {half for part in parts for half in re.split(r"['’-]", part) if len(half) >= 3 and not half.isdigit()}
+    parts |= {joined for one in re.split(r"[\^=,]", name) if " " in one.strip() and len(joined := fold(one)) >= _LONG}
+    return parts | {one for group in name.split("=") if _has_no_capitals(one := re.sub(r"[\^\s]", "", group))}
 
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -107,21 +203,38 @@ def _by_pattern(text: str) -> Iterator[tuple[int, int, Kind]]:
 
 def _by_knowledge(text: str, known: Known) -> Iterator[tuple[int, int, Kind]]:
     """What the patient's headers, row, and the list of all patients name."""
-    own = {fold(name) for name in known.names}
-    for match in _TOKEN.finditer(text):
-        for start, end in _pieces(match):
-            word = text[start:end]
-            folded = fold(word)
-            if folded in own and (len(folded) >= 3 or word[:1].isupper()):
+    for name in known.names:
+        for start, end in _places(text, name):
+            if is_telling(name) or not text[start].islower():
                 yield start, end, Kind.NAME
-            elif folded in known.everyone and (word[:1].isupper() or any(letter.isdigit() for letter in word)):
-                yield start, end, Kind.ID if any(letter.isdigit() for letter in word) else Kind.NAME
     for value in known.values:
         if is_telling(value):
-            pattern = r"\s+".join(re.escape(part) for part in value.split())
-            for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE):
-                digits = any(letter.isdigit() for letter in value)
-                yield match.start(), match.end(), Kind.ID if digits else Kind.PLACE
+            kind = Kind.ID if any(letter.isdigit() for letter in value) else Kind.PLACE
+            yield from ((*span, kind) for span in _places(text, value))
+    for start, end in _words(text):
+        word = text[start:end]
+        numbered = any(letter.isdigit() for letter in word)
+        if (numbered or not word[:1].islower()) and {fold(word), fold(word).removesuffix("s")} & known.everyone:
+            yield start, end, Kind.ID if numbered else Kind.NAME
+    for key in _without_capitals(known.everyone):
+        yield from ((*span, Kind.NAME) for span in _places(text, key))
+
+
+def _words(text: str) -> Iterator[tuple[int, int]]:
+    """Words, their pieces, and with digits two or three together, as an id may be written."""
+    matches = list(_TOKEN.finditer(text))
+    for number, match in enumerate(matches):
+        yield from _pieces(match)
+        for last, following in enumerate(matches[number + 1 : number + 3], start=number):
+            if following.start() - matches[last].end() >= _APART:
+                break
+            if re.search(r"\d", text[match.start() : following.end()]):
+                yield match.start(), following.end()
+
+
+@lru_cache(maxsize=1)
+def _without_capitals(everyone: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(key for key in everyone if _has_no_capitals(key)))
 
 
 def _pieces(match: re.Match[str]) -> Iterator[tuple[int, int]]:
@@ -141,13 +254,28 @@ def _instead(found: str, kind: Kind, shift_days: int | None) -> str:
     return f"[{kind}]"
 
 
+def _is_birth(text: str, start: int, end: int, known: Known) -> bool:
+    """Whether a date is said to be one of birth, or may be read as that of the header."""
+    if BIRTH.search(text[max(0, start - 32) : start]) or BIRTH_BEHIND.match(text[end : end + 16]):
+        return True
+    found = text[start:end]
+    month = next((MONTHS[_month(word)] for word in re.findall(r"[^\W\d_]+", found) if _month(word) in MONTHS), 0)
+    groups = re.findall(r"\d+", found)
+    if len(groups) == 1 and len(groups[0]) == 8:
+        groups = [groups[0][:4], groups[0][4:6], groups[0][6:]]
+    numbers = [int(group) for group in groups] + ([month] if month else [])
+    dates = {(y + century, m, d) for y, m, d in permutations(numbers, 3) for century in (0, 1900, 2000)}
+    days = [value for value in known.values if re.fullmatch(r"\d{8}", value)]
+    return any((int(day[:4]), int(day[4:6]), int(day[6:])) in dates for day in days)
+
+
 def _shifted(found: str, days: int) -> str:
     """Move a full date and write it as it was; '' if it is not full or may be read in two ways."""
     numbers = list(re.finditer(r"\d+", found))
-    month = next((word for word in re.findall(r"[^\W\d_]+", found) if fold(word) in MONTHS), "")
+    month = next((word for word in re.findall(r"[^\W\d_]+", found) if _month(word) in MONTHS), "")
     if month and len(numbers) == 2 and len(numbers[1].group()) == 4:
         day, year = int(numbers[0].group()), int(numbers[1].group())
-        moved = _moved(year, MONTHS[fold(month)], day, days)
+        moved = _moved(year, MONTHS[_month(month)], day, days)
         return f"{moved.day} {moved:%b} {moved.year}" if moved else ""
     if len(numbers) == 1 and len(found) == 8 and found.isdigit():
         moved = _moved(int(found[:4]), int(found[4:6]), int(found[6:]), days)
@@ -166,6 +294,12 @@ def _shifted(found: str, days: int) -> str:
     parts = [f"{new[part]:02d}" if padded else str(new[part]) for part in order]
     between = [found[a.end() : b.start()] for a, b in pairwise(numbers)]
     return parts[0] + between[0] + parts[1] + between[1] + parts[2]
+
+
+def _month(word: str) -> str:
+    """Return a word without capitals and accents."""
+    letters = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def _order(numbers: list[str], found: str) -> str:
@@ -194,16 +328,52 @@ def identifying_words(values: Collection[str]) -> frozenset[str]:
 
 def is_telling(value: str) -> bool:
     """Whether a value can be looked for: '103' would be found in every second note, 'Lee' and 'P103' would not."""
-    return len(value) >= (5 if value.isdigit() else 3)
+    key = fold(value)
+    return len(key) >= (5 if key.isdigit() else 2 if _has_no_capitals(key) else 3)
 
 
-def mentions(text: str, value: str) -> bool:
-    """Whether a text says a value as words of their own, whatever the capitals."""
-    text, value = text.casefold(), value.casefold()
-    return value in text and re.search(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", text) is not None
+def mentions(text: str, value: str, inside: bool = False) -> bool:
+    """Whether a text says a value as words of their own, however it is spelt.
+
+    Args:
+        text: a note, or what a header says.
+        value: a name, an id, ...
+        inside: a long one also within a longer word.
+    """
+    key = fold(value)
+    long = len(key) >= (_LONG_ID if any(letter.isdigit() for letter in key) else _LONG)
+    if inside and long:
+        return any(one in _folded(text).letters for one in _keys(value))
+    return next(_places(text, value), None) is not None
 
 
-def words_of(text: str) -> set[str]:
-    """Return the folded words of a note, as they are compared with `Known.everyone`."""
-    pieces = (piece for match in _TOKEN.finditer(text) for piece in _pieces(match))
-    return {fold(text[start:end]) for start, end in pieces}
+def looks_identifying(text: str) -> bool:
+    """Whether a short text of a header holds what looks like a date, a person, a telephone or an address."""
+    kinds = (Kind.DATE, Kind.PHONE, Kind.EMAIL, Kind.URL, Kind.NAME)
+    return any(kind in kinds for _, _, kind in _by_pattern(text))
+
+
+def names_someone(text: str, everyone: frozenset[str], sentence: bool = False) -> bool:
+    """Whether a text that is to be written names one of `Known.everyone`; what stands in brackets is ours.
+
+    Args:
+        text: a name of a column, a cell, a note without identities, a sentence of a report.
+        everyone: folded names and ids.
+        sentence: whether its first word, and one behind a full stop, has a capital anyway.
+    """
+    text = re.sub(r"\[[A-Z]+\]", "\n" * _APART, text)
+    for start, end in _words(text):
+        key, before = fold(text[start:end]), text[:start].rstrip()
+        ours = key.isdigit() or key in COMMON or key in MONTHS or (sentence and (not before or before[-1] in ".;:"))
+        said = not text[start].islower() or any(letter.isdigit() for letter in key)
+        if said and not ours and {key, key.removesuffix("s")} & everyone:
+            return True
+    return any(key in _folded(text).letters for key in _without_capitals(everyone))
+
+
+def known_words(text: str, everyone: frozenset[str]) -> list[str]:
+    """Return which of `Known.everyone` a note may name, sorted."""
+    keys = {fold(text[start:end]) for start, end in _words(text)}
+    keys |= {key.removesuffix("s") for key in keys}
+    letters = _folded(text).letters
+    return sorted((keys & everyone) | {key for key in _without_capitals(everyone) if key in letters})

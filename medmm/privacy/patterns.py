@@ -86,9 +86,12 @@ _IDS = (
     r"\b\d{4,}-\d{2,}\b",
 )
 
-_OLD = r"(?:9\d|1[0-2]\d)"
+_OLD = r"(?:9\d|1[0-4]\d)"
 _AGES = (
-    rf"\b{_OLD}(?=[ -]?(?:years?|yrs?|yo\b|y/o|y\.o|y\b|[Jj]ahre|-?[Jj]ährig|ans\b|años|anni|jaar))",
+    rf"\b{_OLD}(?=[ -]?(?:years?|yrs?|yo\b|y/o|y\.o|y\b|[Jj]ahre|-?[Jj]ährig|J\.|ans\b|a[ñn]os|anni|jaar|lat\b))",
+    r"(?<![\w.])(?:9|10)\d(?= ?[FMW]\b|[fmw]\b)",
+    r"(?m:^) ?((?:9|10)\d)(?= [fmw]\b)",
+    r"(?i:\bninety[ -](?:one|two|three|four|five|six|seven|eight|nine))(?=[ -]years?)",
     rf"\b(?i:aged?|alter) ?:? ?({_OLD})\b(?! ?%)",
 )
 
@@ -159,8 +162,14 @@ PATTERNS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
     )
     for pattern in patterns
 )
-BIRTH = re.compile(r"(?i:\b(?:dob|d\.o\.b|birth|born|geb|geboren|née?|nacid[oa]|nat[oa])\b[^\n;]*$)")
+_BORN = (
+    r"(?:dob\b|d\.o\.b|birth|born|geb\b|geboren|geburt|geboorte|né(?:\(e\))?e?\b|naissance|ddn\b|nacid[oa]|nacimiento|"
+    r"f?\.? ?nac\b|nascita|nascimento|nat[oa]\b|f[øö]d[dt]|urodz)"
+)
+BIRTH = re.compile(rf"(?i:\b{_BORN}[^\n;\d)]*$|(?:^|[\s(,;])\* ?$)")
 """Words before a date that make it a birth date, which is never shifted but taken out."""
+BIRTH_BEHIND = re.compile(rf"(?i:\s*\(?\s*{_BORN})")
+"""Such words behind a date."""
 COMMON = frozenset(
     """
     a acute admitted an and april at august chest chronic clinic cough covid ct december department ed emergency er

@@ -20,7 +20,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 from medmm.errors import ConfigError, Reason
 from medmm.privacy.codestream import NotPlainError, without_comments
 from medmm.read.dicom.codecs import NATIVE
-from medmm.read.dicom.header import is_encoded_in
+from medmm.read.dicom.display import modality_values, show_grey
+from medmm.read.dicom.header import is_encoded_in, numbers
 from medmm.read.dicom.instance import EXPORT
 from medmm.read.dicom.pixels import check_header, decode, frames_in
 from medmm.read.guard import RefusedError, guarded
@@ -38,6 +39,14 @@ _WHOLE = 1024
 """Longest side in pixels at which a picture is searched as a whole; a larger one is searched in tiles besides."""
 _OVERLAP = 192
 _MARGIN = 3
+_NEARLY_ALL = 0.8
+"""Share of the range of a frame from which a window shows nothing that the whole range does not."""
+_MOST = 4
+"""Windows in which a frame is searched, so that a header cannot make it last for ever."""
+_DISPLAY = frozenset({
+    "ModalityLUTSequence", "PhotometricInterpretation", "PixelRepresentation", "RescaleIntercept", "RescaleSlope",
+    "VOILUTFunction", "VOILUTSequence", "WindowCenter", "WindowWidth",
+})  # fmt: skip
 _SURE, _LIKELY = 0.6, 0.3
 """Confidence from which two letters, and from which three characters or a digit, count as text."""
 
@@ -86,16 +95,17 @@ def clean_pixels(dataset: Dataset, burned_in: BurnedIn) -> tuple[UID, int]:
 
 
 def find_in_frames(dataset: Dataset, values: np.ndarray, photometric: str) -> list[Box]:
-    """Find text in every frame; what is found in one is masked in all.
+    """Find text in every frame, over the whole range of its values and in the file's own windows; all boxes together.
 
     Args:
-        dataset: for a palette.
+        dataset: for a palette, windows and the rescale to which they belong.
         values: (frames, rows, columns) or (frames, rows, columns, 3), as stored.
         photometric: of `values`.
     """
     found: dict[Box, None] = {}
-    for frame in values:
-        found.update(dict.fromkeys(find_text(_shown(dataset, frame, photometric))))
+    for index, frame in enumerate(values):
+        for picture in _shown(dataset, frame, photometric, index):
+            found.update(dict.fromkeys(find_text(picture)))
     return list(found)
 
 
@@ -172,20 +182,55 @@ def _recogniser() -> Any:
     return RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1, max_side_len=_WHOLE)
 
 
-def _shown(dataset: Dataset, frame: np.ndarray, photometric: str) -> np.ndarray:
-    """A frame as (rows, columns, 3) uint8 in which text of any brightness can be seen, whatever the window."""
+def _shown(dataset: Dataset, frame: np.ndarray, photometric: str, index: int) -> Iterator[np.ndarray]:
+    """A frame as (rows, columns, 3) uint8: over its whole range, then in every window that shows something else."""
     if photometric == "PALETTE COLOR":
         from pydicom.pixels.processing import apply_color_lut
 
         frame = apply_color_lut(frame, dataset)
     if frame.dtype == np.uint8 and frame.ndim == 3:
-        return frame
-    low, high = np.percentile(frame, (0.1, 99.9))
+        yield frame
+        return
+    low, high = np.nanpercentile(frame, (0.1, 99.9))
     if high <= low:
-        low, high = float(frame.min()), float(frame.max())
-    scaled = (frame.astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1e-6))
+        low, high = float(np.nanmin(frame)), float(np.nanmax(frame))
+    yield _grey(frame, low, high)
+    if frame.ndim == 3:
+        return
+    header = _header_of(dataset, index)
+    if header.get("VOILUTSequence"):
+        yield _grey(show_grey(header, frame)[0], 0.0, 1.0)
+    values = modality_values(header, frame, [])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    for bottom, top in _windows(header):
+        if min(top, high) - max(bottom, low) < _NEARLY_ALL * (high - low):
+            yield _grey(values, bottom, top)
+
+
+def _grey(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Bring values between low and high to (rows, columns, 3) uint8."""
+    scaled = (np.nan_to_num(values).astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1e-6))
     grey = scaled.clip(0, 255).astype(np.uint8)
     return grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
+
+
+def _windows(header: Dataset) -> list[tuple[float, float]]:
+    """Return bottom and top of the first windows of a frame (PS3.3 C.11.2), each once."""
+    pairs = zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False)
+    return list(dict.fromkeys((centre - width / 2, centre + width / 2) for centre, width in pairs if width > 0))[:_MOST]
+
+
+def _header_of(dataset: Dataset, index: int) -> Dataset:
+    """Return how a frame is to be shown; functional groups (PS3.3 C.7.6.16), if there are any, are laid flat."""
+    header = Dataset()
+    header.update({element.tag: element for element in dataset if element.keyword in _DISPLAY})
+    header.set_original_encoding(*dataset.original_encoding)
+    groups = list(dataset.get("SharedFunctionalGroupsSequence") or ())
+    groups += list(dataset.get("PerFrameFunctionalGroupsSequence") or ())[index : index + 1]
+    for macro in (macro for group in groups for macro in group if macro.VR == "SQ" and not macro.tag.is_private):
+        for item in macro.value or ():
+            header.update({element.tag: element for element in item if element.keyword in _DISPLAY})
+    return header
 
 
 def _masked(dataset: Dataset, values: np.ndarray, boxes: list[Box], photometric: str) -> np.ndarray:
@@ -201,9 +246,11 @@ def _masked(dataset: Dataset, values: np.ndarray, boxes: list[Box], photometric:
 
 def _store(dataset: Dataset, values: np.ndarray, photometric: str) -> None:
     """Put values back as Explicit VR Little Endian; what lossy compression did is still said (0028,2110)."""
-    dataset.PixelData = values.astype(values.dtype.newbyteorder("<")).tobytes()
-    if len(dataset.PixelData) % 2:
-        dataset.PixelData += b"\0"
+    stored = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    if values.dtype.kind == "f":
+        setattr(dataset, "FloatPixelData" if values.dtype.itemsize == 4 else "DoubleFloatPixelData", stored)
+        return
+    dataset.PixelData = stored + b"\0" * (len(stored) % 2)
     dataset["PixelData"].VR = "OB" if values.dtype.itemsize == 1 else "OW"
     dataset["PixelData"].is_undefined_length = False
     dataset.PhotometricInterpretation = photometric

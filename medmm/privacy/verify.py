@@ -10,7 +10,7 @@ from pathlib import Path
 import pydicom
 
 from medmm.errors import Reason
-from medmm.privacy.header import OURS, elements, strings
+from medmm.privacy.header import APART, OURS, elements, strings
 from medmm.privacy.note import mentions
 from medmm.read.dicom.study import read_study
 from medmm.read.guard import RefusedError, guarded
@@ -46,6 +46,7 @@ def verify_case(
                 if _is_left(path.read_bytes(), hidden):
                     raise RefusedError(Reason.CORRUPT, "has a file in which something identifying is left", _REMEDY)
             read_study(Source(folder), case_id)
+        note = re.sub(r"\[[A-Z]+\]", APART, note)  # a patient may be named Place
         if any(mentions(note, value) for value in named):
             raise RefusedError(Reason.CORRUPT, "has a note in which something identifying is left", _REMEDY)
     except RefusedError as refused:
@@ -59,20 +60,17 @@ def _is_left(content: bytes, hidden: frozenset[str]) -> bool:
     with guarded("does not parse after it was written", _REMEDY):
         dataset = pydicom.dcmread(BytesIO(content))
         pixels = bytes(dataset.get("PixelData") or b"")
-        said = [(element, " ".join(strings(element))) for _, element in elements(dataset)]
+        said = [(element, APART.join(strings(element))) for _, element in elements(dataset)]
     if any(content[:128]) or dataset.get("PatientIdentityRemoved") != "YES":
         return True
     if any(element.tag.is_private or (element.VR == "UI" and text in hidden) for element, text in said):
         return True
     prose = [text for element, text in said if element.VR not in _NUMBERS and element.keyword not in OURS]
-    texts = "\n".join(prose)
-    kept = "\n".join(text for element, text in said if element.VR != "UI").casefold()
+    texts = APART.join(prose)
     header = content.replace(pixels, b"") if pixels else content
-    lower = header.lower()
+    lower, lower_pixels = header.lower(), pixels.lower()
     return any(
-        mentions(texts, value)
-        or _in_bytes(value, pixels)
-        or (value.casefold() not in kept and _in_bytes(value, header, lower))  # 'Philip' stands in 'Philips'
+        mentions(texts, value, inside=True) or _in_bytes(value, pixels, lower_pixels) or _in_bytes(value, header, lower)
         for value in hidden
     )
 

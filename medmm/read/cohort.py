@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 import hashlib
@@ -19,13 +20,17 @@ from medmm.read.chart.extract import Chart, add_readings, chart_texts
 from medmm.read.chart.note import cut_note, read_text
 from medmm.read.chart.record import read_values
 from medmm.read.chart.sections import SECTIONS
-from medmm.read.chart.times import is_before, read_time
+from medmm.read.chart.times import has_offset, is_before, read_time
 from medmm.read.guess import guess_config
-from medmm.read.remark import concern
+from medmm.read.remark import about, concern
 from medmm.read.sources.source import Source
 
 Table = Mapping[str, Sequence[str]]
 """Column -> its cells, all as text; an empty cell is ''."""
+
+
+MAX_CELL = 2**26
+"""Letters of a cell; a longer one refuses the whole table, where a note that is too long refuses its own case."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,8 +174,6 @@ def join_case(cohort: Cohort, row: CaseRow, study: Study | None, prior: Study | 
     """
     time = row.time or (study.time if study else None)
     note, record, remarks = join_sides(cohort, row, time)
-    if study is None and row.prior is not None:
-        remarks += ("prior study left out: the case has no study to compare with it",)
     if study is not None and prior is not None:
         remarks += check_prior(row.case_id, study, prior, time)
     return Case(row.case_id, row.patient_id, study, note, record, prior if study else None, remarks)
@@ -194,11 +197,13 @@ def join_sides(
         DataError: if one of them cannot be used.
     """
     note, told = _join_note(cohort.config, row, time)
-    values = read_values(row.case_id, row.cells, cohort.config.record, time)
+    values = read_values(row.case_id, row.cells, cohort.config.record, time, cohort.config.zone)
     if row.chart is not None:
         told = (*row.chart.remarks, *told)
         add_readings(row.case_id, row.chart, cohort.config.record, time, values)
     record = values.record()
+    if row.study is None and row.prior is not None:
+        told = (*told, "prior study left out: the case has no study to compare with it")
     return note, record, told if record else (*told, *values.remarks)
 
 
@@ -243,25 +248,21 @@ def _join_note(config: CohortConfig, row: CaseRow, time: datetime | None) -> tup
     whole, told = "\n\n".join(part for part in texts if part), list(dict.fromkeys(told))
     if whole:
         return Note(whole, tuple(told)), ()
-    return None, tuple(f"no note: {remark}" for remark in told)
+    return None, tuple(about("no note", remark) for remark in told)
 
 
 def _read_table(path: Path) -> Table:
-    """Read a CSV of text cells: UTF-8, the first line names the columns, every line has them all."""
+    """Read a CSV of text cells: UTF-8, commas, the first line names the columns, every line has them all."""
     if not path.is_file():
         raise CohortError(f"{path} is not there", "Check the folder; a cohort is a folder with cases.csv")
-    problem, lines = "", list[list[str]]()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [cells for cells in csv.reader(file, strict=True) if cells]
-    except UnicodeDecodeError:
-        problem = "is not UTF-8 text"
-    except csv.Error as thrown:
-        problem = f"is not CSV ({thrown})"
+    lines = _lines(path)
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if lines and len(lines[0]) == 1 and sign in lines[0][0]:
+            remedy = "Save it again as CSV with commas between the cells, and points in numbers"
+            raise CohortError(f"cases.csv has {name} between its cells", remedy)
     uneven = [row for row, cells in enumerate(lines) if len(cells) != len(lines[0])]
     if uneven:
         problem = f"has another number of cells in row {uneven[0]} than in its header"
-    if problem:
         raise CohortError(f"cases.csv {problem}", "Save it again as CSV in UTF-8")
     if len(lines) < 2:
         raise CohortError("empty cohort: cases.csv has no rows", "Give it a header and a row for each case")
@@ -271,6 +272,22 @@ def _read_table(path: Path) -> Table:
         problem = f"columns {header.index(header[second]) + 1} and {second + 1} of cases.csv have one name"
         raise CohortError(problem, "Rename or remove one of them")
     return dict(zip(header, zip(*lines[1:], strict=True), strict=True))
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """Return the lines of a CSV that have cells."""
+    limit = csv.field_size_limit(MAX_CELL)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [cells for cells in csv.reader(file, strict=True) if cells]
+    except UnicodeDecodeError as thrown:
+        wide = bytes(thrown.object[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        problem = "is UTF-16 text, not UTF-8" if wide else "is not UTF-8 text"
+    except csv.Error as thrown:
+        problem = f"is not CSV ({thrown})"
+    finally:
+        csv.field_size_limit(limit)
+    raise CohortError(f"cases.csv {problem}", "Save it again as CSV in UTF-8")
 
 
 def _check_sections(config: CohortConfig) -> None:
@@ -360,7 +377,7 @@ def _row(folder: Path, config: CohortConfig, table: Table, number: int, case_id:
         targets=_targets(labels, cells, case_id) if labels else {},
         note_file=note_file,
         prior=_study(folder, cells[config.prior], "prior study", case_id),
-        time=_time(cells[config.time], config.time, case_id),
+        time=_time(cells[config.time], config, case_id),
         other={name: cell for name, cell in cells.items() if name not in inputs | roles},
     )
 
@@ -386,13 +403,22 @@ def _path(folder: Path, cell: str, what: str, case_id: str) -> Path:
     return folder / cell
 
 
-def _time(cell: str, name: str, case_id: str) -> datetime | None:
-    """Return when the study was made, by the table; None for an empty cell."""
+def _time(cell: str, config: CohortConfig, case_id: str) -> datetime | None:
+    """Return when the study was made, by the table; None for an empty cell.
+
+    What is known of it must be known by the hospital's clock: a study that is taken for later than it was lets in what
+    came after it.
+    """
     if not cell.strip():
         return None
-    time = read_time(cell)
+    time = read_time(cell, config.zone)
     if time is None or len(cell.strip()) < len("20240531"):  # a month is no time of a study
-        raise CohortError(f"case {case_id}: '{name}' is not a time", "Write it as 2024-05-31T14:30 (ISO 8601)")
+        raise CohortError(f"case {case_id}: '{config.time}' is not a time", "Write it as 2024-05-31T14:30 (ISO 8601)")
+    if config.zone is None and has_offset(cell):
+        problem = f"case {case_id}: '{config.time}' has an offset from UTC, and the hospital's time zone is not stated"
+        raise CohortError(
+            problem, "Give cohort.toml a timezone, as 'Europe/Vienna', or write it by the hospital's clock"
+        )
     return time
 
 

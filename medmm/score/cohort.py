@@ -86,7 +86,7 @@ def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, wo
 def _content(row: CaseRow, config: CohortConfig) -> str:
     """SHA-256 over everything that the prediction is made from; what cannot be read is refused later, by its reader."""
     digest = hashlib.sha256(row.digest())
-    digest.update(repr((READING, config.images, config.sections_left_out)).encode())
+    digest.update(repr((READING, config.images, config.sections_left_out, config.timezone)).encode())
     for source in (row.study, row.prior):
         digest.update(source.digest() if source else b"none")
     return digest.hexdigest()

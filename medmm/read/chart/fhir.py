@@ -9,7 +9,8 @@ that could count, by R5 and else by R4B; one that is neither costs itself, and t
   conclusion and narrative are never read: they are the answer.
 * Condition -> 'Known condition: ...', by the time at which it was recorded. Its onset does not count: what is found in
   a study had its onset before.
-* Patient -> age and gender, and whose all of it is: Patient.id or an identifier is the cohort's patient id.
+* Patient -> age and gender, and whose all of it is: Patient.id or an identifier is the cohort's patient id. Where
+  resources come from several servers, one id is another patient's on each.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import binascii
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, tzinfo
 from html.parser import HTMLParser
 from pathlib import Path
@@ -30,7 +31,8 @@ from medmm.errors import CohortError, DataError
 from medmm.read.chart.extract import Chart, Passage, Reading
 from medmm.read.chart.note import MAX_BYTES as MAX_TEXT
 from medmm.read.chart.note import read_text
-from medmm.read.chart.times import on_the_clock, read_time
+from medmm.read.chart.sections import is_heading
+from medmm.read.chart.times import read_time
 from medmm.read.chart.units import UnitError, convert
 
 MAX_FILE = 2**28
@@ -43,16 +45,19 @@ LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
 
 _MAX_COMMENTS = 100
+_MAX_PIECES, _MAX_LABEL = 20, 80  # pieces between tags and letters of a heading
 _SUFFIXES = frozenset({".json", ".ndjson", ".jsonl"})
-_VOID = frozenset({"entered-in-error", "cancelled", "superseded"})
-_TIMES = ("effectiveDateTime", "issued", "date", "recordedDate")
-_CLOCKED = frozenset({*_TIMES, "effectiveInstant", "end", "creation"})
+_VOID = frozenset({"entered-in-error", "cancelled", "superseded", "deprecated"})
 _KINDS = frozenset({"Observation", "DocumentReference", "DiagnosticReport", "Condition"})
 _CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
-_ASIDE = frozenset({"head", "script", "style", "title"})
-_BLOCKS = frozenset(
-    {"br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "p", "table", "tr", "ul", "ol", "pre"}
+_ASIDE = frozenset({"script", "style", "title"})
+_BOLD = frozenset({"b", "strong", "em", "u"})
+_PHRASES = (
+    "a abbr acronym bdi bdo big cite code data del dfn font i img ins kbd mark q s samp small span strike sub sup time "
+    "tt var wbr"
 )
+_INLINE = _BOLD | frozenset(_PHRASES.split())
+"""Tags that do not begin a line."""
 
 Resource = dict[str, Any]
 Key = tuple[str, str]
@@ -67,6 +72,8 @@ class _Patient:
     """Its logical id, else its full URL."""
     birth: str
     gender: str
+    server: str = ""
+    """Whose Patient it is, where there are several servers: one id is another patient's on each."""
 
 
 @dataclass(slots=True)
@@ -106,7 +113,7 @@ def read_charts(
     for number, path in enumerate(files, start=1):
         for resource, url in _resources(path, f"file {number} of {len(files)} of the FHIR resources", pile):
             reader.add(resource, url, pile)
-    charts = _charts(pile, set(patient_ids))
+    charts = _charts(_settled(pile), set(patient_ids))
     missing = len(set(patient_ids) - set(charts))
     remarks = [f"FHIR: {len(files)} files read; nothing in them for {missing} of {len(set(patient_ids))} patients"]
     remarks += [f"FHIR: {number} {what}" for what, number in pile.troubles[("", "")].items()]
@@ -177,7 +184,7 @@ class _Reader:
             self.coded[_code(column.code)].append(name)
         self.note_types = {_code(code) for code in fhir.note_types} if fhir else set()
         self.conditions = bool(fhir and fhir.conditions)
-        self.zone = fhir.zone if fhir else None
+        self.zone = config.zone
 
     def add(self, resource: Resource, url: str, pile: _Pile) -> None:
         """Put what is wanted of one resource on the pile."""
@@ -187,22 +194,18 @@ class _Reader:
             return
         if kind not in _KINDS or not self._is_wanted(kind, resource):
             return
-        key = _subject(resource)
+        key = _subject(resource, url)
         if not _is_valid(kind, resource):
             pile.troubles[key][f"{kind} resources left out: neither valid R4 nor valid R5"] += 1
             return
         if {_text(resource, "status"), _text(resource, "docStatus")} & _VOID:
             return
-        if self.zone is not None:
-            resource = _on_the_clock(resource, self.zone)
-        elif any(_text(resource, time).endswith(("Z", "+00:00")) for time in _TIMES):
-            pile.troubles[("", "")]["resources with times in UTC, compared with the study's clock as they stand"] += 1
         if kind == "Observation":
             pile.readings[key] += self._readings(resource)
         elif kind == "Condition":
-            pile.passages[key] += _condition(resource)
+            pile.passages[key] += _condition(resource, self.zone)
         else:
-            pile.passages[key] += _document(kind, resource, pile.troubles[key])
+            pile.passages[key] += _document(kind, resource, self.zone, pile.troubles[key])
 
     def _is_wanted(self, kind: str, resource: Resource) -> bool:
         """Whether a resource could count; looks at its codes only, since checking all of it costs 0.1 ms."""
@@ -218,8 +221,8 @@ class _Reader:
         """Yield what an Observation says of columns; one about something else than its patient says nothing."""
         if resource.get("focus"):
             return
-        issued = read_time(_text(resource, "issued"))
-        taken = _effective(resource) or issued
+        issued = read_time(_text(resource, "issued"), self.zone)
+        taken = _effective(resource, self.zone) or issued
         for part in [resource, *_list(resource, "component")]:
             for name in dict.fromkeys(name for code in _codes(part.get("code")) for name in self.coded.get(code, ())):
                 column = self.columns[name]
@@ -278,27 +281,14 @@ def _words(name: str, part: Resource, taken: datetime | None, issued: datetime |
     return Reading(name, taken, words=stated, issued=issued) if stated else None
 
 
-def _on_the_clock(part: Any, zone: tzinfo) -> Any:
-    """Return a resource, or a part of one, with its times as the hospital's clock showed them."""
-    if isinstance(part, list):
-        return [_on_the_clock(one, zone) for one in part]
-    if not isinstance(part, dict):
-        return part
-    return {
-        key: on_the_clock(value, zone) if key in _CLOCKED and isinstance(value, str) else _on_the_clock(value, zone)
-        for key, value in part.items()
-    }
-
-
-def _effective(resource: Resource) -> datetime | None:
+def _effective(resource: Resource, zone: tzinfo | None) -> datetime | None:
     """Return the latest moment that effective[x] allows."""
     period = _dict(resource, "effectivePeriod")
-    return read_time(
-        _text(resource, "effectiveDateTime") or _text(resource, "effectiveInstant") or _text(period, "end")
-    )
+    text = _text(resource, "effectiveDateTime") or _text(resource, "effectiveInstant") or _text(period, "end")
+    return read_time(text, zone)
 
 
-def _condition(resource: Resource) -> Iterator[Passage]:
+def _condition(resource: Resource, zone: tzinfo | None) -> Iterator[Passage]:
     """Yield a condition that is confirmed, or of which nothing else is said."""
     status = {code for _, code in _codes(resource.get("verificationStatus"))}
     concept = _dict(resource, "code")
@@ -306,36 +296,35 @@ def _condition(resource: Resource) -> Iterator[Passage]:
     name = " ".join(next((name for name in names if name.strip()), "").split())
     if name and status <= {"confirmed"}:
         text = read_text("", f"Known condition: {name}")
-        yield Passage("condition", text, read_time(_text(resource, "recordedDate")))
+        yield Passage("condition", text, read_time(_text(resource, "recordedDate"), zone))
 
 
-def _document(kind: str, resource: Resource, troubles: Counter[str]) -> Iterator[Passage]:
+def _document(kind: str, resource: Resource, zone: tzinfo | None, troubles: Counter[str]) -> Iterator[Passage]:
     """Yield the text of a document or report: the first of its forms that can be read, plain text first."""
     what, key = ("note", "content") if kind == "DocumentReference" else ("report", "presentedForm")
     forms = _list(resource, key)
     forms = [_dict(form, "attachment") for form in forms] if what == "note" else forms
-    told = f"{what}s left out: not inline, or neither plain text nor HTML"
+    why = "not inline, or neither plain text nor HTML"
     for form in sorted(forms, key=lambda form: not _text(form, "contentType").startswith("text/plain")):
         text = _attachment(form)
-        if text is None:
-            continue
         if text:
-            yield Passage(what, text, _written(resource, form))
-        return
+            yield Passage(what, text, _written(resource, form, zone))
+            return
+        why = "there is no text in them" if text == "" else why
     if forms:
-        troubles[told] += 1
+        troubles[f"{what}s left out: {why}"] += 1
 
 
-def _written(resource: Resource, form: Resource) -> datetime | None:
+def _written(resource: Resource, form: Resource, zone: tzinfo | None) -> datetime | None:
     """Return the latest moment at which a text can have been written; None if that is not known.
 
     A report is written after what it reports: without a time of issue, that day is counted to its end.
     """
     stated = [_text(resource, "date"), _text(resource, "issued"), _text(form, "creation")]
-    times = [read_time(text) for text in stated if text]
+    times = [read_time(text, zone) for text in stated if text]
     if None in times:
         return None
-    effective = _effective(resource)
+    effective = _effective(resource, zone)
     if effective is not None:
         times.append(effective if times else datetime.combine(effective.date(), time.max))
     return max((moment for moment in times if moment), default=None)
@@ -365,18 +354,26 @@ class _Words(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
+        self.words: list[str] = ["\n"]
         self.aside = 0
+        self.bold: list[int] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """A block begins a line; what is not shown is not read."""
         self.aside += tag in _ASIDE
-        self.words += ["\n"] if tag in _BLOCKS else [" "] if tag in ("td", "th") else []
+        self.words += [] if tag in _INLINE else ["\n"]
+        self.bold += [len(self.words)] if tag in _BOLD else []
 
     def handle_endtag(self, tag: str) -> None:
-        """A block ends a line."""
+        """A block ends a line; a heading in bold stands in a line of its own."""
         self.aside -= tag in _ASIDE and self.aside > 0
-        self.words += ["\n"] if tag in _BLOCKS else []
+        self.words += [] if tag in _INLINE else ["\n"]
+        begin = self.bold.pop() if tag in _BOLD and self.bold else 0
+        if begin and len(self.words) - begin < _MAX_PIECES:
+            label = "".join(self.words[begin:]).strip()
+            begins = "".join(self.words[max(0, begin - 2) : begin]).rstrip(" ").endswith("\n")
+            if (begins or label[:1].isupper()) and len(label) <= _MAX_LABEL and is_heading(label):
+                self.words[begin:] = ["\n", label, "\n"]
 
     def handle_data(self, data: str) -> None:
         """Words; a line end in the source is a space."""
@@ -399,34 +396,81 @@ def _add_patient(resource: Resource, url: str, pile: _Pile) -> None:
         pile.troubles[("", "")]["Patient resources left out: neither valid R4 nor valid R5"] += 1
         return
     logical = _text(resource, "id")
-    patient = _Patient(logical or url, _text(resource, "birthDate"), _text(resource, "gender"))
+    server = _server(url, "Patient")
+    patient = _Patient(logical or url, _text(resource, "birthDate"), _text(resource, "gender"), server)
     pile.patients[patient] |= {_text(one, "value").strip() for one in _list(resource, "identifier")}
     for key in (("id", logical), ("url", url)):
         if key[1]:
             pile.keys[key].add(patient)
 
 
+def _settled(pile: _Pile) -> _Pile:
+    """Return a pile in which every patient that is spoken of is one of its patients, by one key.
+
+    Where all is from one server, or none is named, its address says nothing. A reference to a Patient that is not there
+    is to a patient of that id.
+    """
+    told = (*pile.readings, *pile.passages, *pile.troubles)
+    if len({_server(key[1], "Patient") for key in (*pile.keys, *told)} - {""}) <= 1:
+        pile = _on_one_server(pile)
+    for key in (*pile.readings, *pile.passages, *pile.troubles):
+        server = _server(key[1], "Patient")
+        if key not in pile.keys and (key[0] == "id" or server):
+            patient = _Patient(key[1].rpartition("/")[2], "", "", server)
+            pile.keys[key].add(patient)
+            pile.patients[patient] = set()
+    return pile
+
+
+def _on_one_server(pile: _Pile) -> _Pile:
+    """Return a pile with logical ids instead of addresses."""
+    settled = _Pile()
+    for patient, identifiers in pile.patients.items():
+        settled.patients[replace(patient, server="")] |= identifiers
+    for key, patients in pile.keys.items():
+        settled.keys[_logical(key)] |= {replace(patient, server="") for patient in patients}
+    for key, readings in pile.readings.items():
+        settled.readings[_logical(key)] += readings
+    for key, passages in pile.passages.items():
+        settled.passages[_logical(key)] += passages
+    for key, troubles in pile.troubles.items():
+        settled.troubles[_logical(key)].update(troubles)
+    return settled
+
+
+def _logical(key: Key) -> Key:
+    """Return the key of a Patient on a server without the server."""
+    return ("id", key[1].rpartition("/")[2]) if key[0] == "url" and _server(key[1], "Patient") else key
+
+
+def _server(url: str, kind: str) -> str:
+    """Return the server in the address of a resource, 'https://a.org/fhir/Patient/1'; '' if it has another form."""
+    server, between, logical = url.rpartition(f"/{kind}/")
+    return server if between and logical and "://" in server else ""
+
+
 def _charts(pile: _Pile, wanted: set[str]) -> dict[str, Chart]:
     """Sort out what belongs to whom. Where two Patients could be one id's, or one Patient two ids', nothing is used."""
-    owners = {
-        patient: {patient.name} & wanted or identifiers & wanted for patient, identifiers in pile.patients.items()
-    }
+    owners = {patient: ({patient.name} | identifiers) & wanted for patient, identifiers in pile.patients.items()}
     claims: dict[str, list[_Patient]] = defaultdict(list)
     keys: dict[str, set[Key]] = {patient_id: {("identifier", patient_id)} for patient_id in wanted}
     for patient, ids in owners.items():
         for patient_id in ids:
             claims[patient_id].append(patient)
+    told = {*pile.readings, *pile.passages, *pile.troubles}
+    shared: set[str] = set()
     for key, patients in pile.keys.items():
-        for patient_id in set[str]().union(*(owners[patient] for patient in patients)):
+        ids = set[str]().union(*(owners[patient] for patient in patients))
+        shared |= ids if len(ids) > 1 and key in told else set()
+        for patient_id in ids:
             keys[patient_id].add(key)
     charts: dict[str, Chart] = {}
     for patient_id in wanted:
         patients_there = claims[patient_id]
-        if len(patients_there) > 1 or any(len(owners[patient]) > 1 for patient in patients_there):
+        several = len(patients_there) > 1 or any(len(owners[patient]) > 1 for patient in patients_there)
+        if several or patient_id in shared:
             charts[patient_id] = Chart(remarks=("FHIR: not used, since several patients go by this id",))
             continue
-        if ("id", patient_id) not in pile.keys:  # no Patient resource, but references to one
-            keys[patient_id].add(("id", patient_id))
         chart = _chart(pile, keys[patient_id], patients_there[0] if patients_there else None)
         if chart != Chart():
             charts[patient_id] = chart
@@ -448,14 +492,15 @@ def _chart(pile: _Pile, keys: set[Key], patient: _Patient | None) -> Chart:
     )
 
 
-def _subject(resource: Resource) -> Key:
-    """Return by what a resource names its patient; ('', '') if it names none, or somebody else."""
+def _subject(resource: Resource, url: str) -> Key:
+    """Return by what a resource at an address names its patient; ('', '') if it names none, or somebody else."""
     subject = _dict(resource, "subject")
     reference = _text(subject, "reference").partition("/_history/")[0]
     kind, _, logical = reference.rpartition("/")
-    if logical and (kind == "Patient" or kind.endswith("/Patient")):
-        return "id", logical
-    if reference.startswith("urn:"):
+    if logical and kind == "Patient":
+        server = _server(url, _text(resource, "resourceType"))
+        return ("url", f"{server}/{reference}") if server else ("id", logical)
+    if reference.startswith("urn:") or _server(reference, "Patient"):
         return "url", reference
     identifier = _text(_dict(subject, "identifier"), "value").strip()
     return ("identifier", identifier) if identifier and not reference else ("", "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import datetime, time, tzinfo
 
 from medmm.case import Record, RecordValue
 from medmm.config import CategoryColumn, NumberColumn, RecordColumn
@@ -33,7 +33,11 @@ class Values:
 
 
 def read_record(
-    case_id: str, cells: Mapping[str, str], columns: Mapping[str, RecordColumn], study_time: datetime | None = None
+    case_id: str,
+    cells: Mapping[str, str],
+    columns: Mapping[str, RecordColumn],
+    study_time: datetime | None = None,
+    zone: tzinfo | None = None,
 ) -> Record | None:
     """Read what was measured of one case before its study was made; None if nothing was.
 
@@ -42,16 +46,22 @@ def read_record(
         cells: column -> text; an empty or missing cell means that the value was not taken.
         columns: which columns are read, and as what.
         study_time: when the study was made, by the hospital's clock. A value whose column has a `taken` is left out
-            unless its time is shown not to be later.
+            unless its time is shown not to be later; what it says is then not looked at. Without the time of the
+            study, no value with a `taken` is kept, and all of them are checked.
+        zone: of the hospital's clock, for times with an offset from UTC.
 
     Raises:
         DataError: BAD_RECORD with the column, its unit and its bounds, or its categories; or with the time column.
     """
-    return read_values(case_id, cells, columns, study_time).record()
+    return read_values(case_id, cells, columns, study_time, zone).record()
 
 
 def read_values(
-    case_id: str, cells: Mapping[str, str], columns: Mapping[str, RecordColumn], study_time: datetime | None
+    case_id: str,
+    cells: Mapping[str, str],
+    columns: Mapping[str, RecordColumn],
+    study_time: datetime | None,
+    zone: tzinfo | None = None,
 ) -> Values:
     """Read as `read_record` does; its remarks are there even if no value is."""
     known = Values()
@@ -59,14 +69,18 @@ def read_values(
         cell = cells.get(name, "").strip()
         if not cell:
             continue
+        taken = _taken(case_id, cells.get(column.taken, ""), column.taken, zone) if column.taken else None
+        why = why_left_out(taken, study_time) if column.taken else ""
+        if why:
+            known.remarks.append(f"{name} left out: {why}")
+        if why and study_time is not None:
+            continue
         value: RecordValue
         if isinstance(column, NumberColumn):
             value = check_number(case_id, name, cell, column)
         else:
             value = check_category(case_id, name, (cell,), column)
-        taken = _taken(case_id, cells.get(column.taken, ""), column.taken) if column.taken else None
-        if column.taken and (why := why_left_out(taken, study_time)):
-            known.remarks.append(f"{name} left out: {why}")
+        if why:
             continue
         known.values[name] = value
         if taken is not None:
@@ -124,11 +138,11 @@ def check_category(
     raise DataError(case_id, Reason.BAD_RECORD, problem, remedy)
 
 
-def _taken(case_id: str, cell: str, name: str) -> datetime | None:
+def _taken(case_id: str, cell: str, name: str, zone: tzinfo | None) -> datetime | None:
     """Return the time in a cell; None if it is empty."""
     if not cell.strip():
         return None
-    taken = read_time(cell)
+    taken = read_time(cell, zone)
     if taken is None:
         remedy = "Write it as 2024-05-31T14:30 (ISO 8601), or empty the cell"
         raise DataError(case_id, Reason.BAD_RECORD, f"'{name}' is not a time", remedy)

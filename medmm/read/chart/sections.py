@@ -1,9 +1,11 @@
 """A note into its sections, by their headings, so that those that state the answer can be left out.
 
-A heading stands at the start of a line: with a colon ('Findings:', '**BEFUND:**', '2. Impression:'), with a dash, with
-a gap if it is in capitals, or alone; or inside a line, with a colon, in capitals or after the end of a sentence. In
-doubt the answer is kept out: a section that is left out lasts until a heading of the history, the medication, the
-allergies or the vital signs. 'HEART:' is no such heading, nor is a 'Comparison:' among the findings.
+A heading stands at the start of a line, after a number or a time: with a colon ('Findings:', '**BEFUND:**', '2.
+Impression:'), with a dash or another sign, in brackets, in capitals, or alone; or inside a line, with a colon, in
+capitals, with a capital among small letters or after the end of a part of a sentence. In doubt the answer is kept out:
+a section that is left out lasts until a heading of the history, the medication, the allergies or the vital signs.
+'HEART:' is no such heading, nor is a 'Comparison:' among the findings. Words that head honest text as often, as
+'Summary:' or 'Plan:', count only in a text that has a heading of a report beside them.
 
 What has no heading is not found: a report that states its findings right under 'COMPARISON:' is taken for a comparison.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _HEADINGS: dict[str, str] = {
     # They state the answer.
@@ -22,13 +24,15 @@ _HEADINGS: dict[str, str] = {
         "addenda|narrative|body of report|befund|befunde|befundbericht|bericht|ergebnis|ergebnisse|nachtrag|"
         "resultat|resultats|constatations|description|compte rendu|hallazgos|hallazgo|resultados|resultado|"
         "informe|descripcion|reperti|reperto|referto|risultati|risultato|esito|descrizione|achados|achado|laudo|"
-        "relatorio|descricao|bevindingen|bevinding|verslag|resultaat|resultaten|beschrijving"
+        "relatorio|descricao|bevindingen|bevinding|verslag|resultaat|resultaten|beschrijving|wet read|"
+        "preliminary read|initial read|final read|radiologist read|overread|radiographic appearance|"
+        "radiographic appearances|radiological appearances"
     ),
     "impression": (
         "impression|impressions|imp|summary|opinion|comment|comments|bottom line|eindruck|eindrucke|"
         "zusammenfassung|kommentar|synthese|au total|en resume|commentaire|commentaires|impresion|impresiones|"
         "resumen|comentario|comentarios|impressione|sintesi|riassunto|commento|impressao|resumo|sumario|indruk|"
-        "samenvatting|commentaar"
+        "samenvatting|commentaar|opiniao|epikrise|zusammenfassend"
     ),
     "conclusion": (
         "conclusion|conclusions|schlussfolgerung|fazit|conclusie|besluit|conclusiones|conclusione|conclusioni|"
@@ -37,19 +41,23 @@ _HEADINGS: dict[str, str] = {
     "diagnosis": (
         "diagnosis|diagnoses|dx|ddx|differential|diagnose|diagnosen|diagnostic|diagnostics|diagnostico|"
         "diagnosticos|diagnosi|differentialdiagnose|differentialdiagnosen|differentiaaldiagnose|"
-        "diagnostic differentiel"
+        "diagnostic differentiel|"
+        "juicio diagnostico|hipotesis diagnostica|hypothese diagnostique|ipotesi diagnostica|"
+        "hipotese diagnostica|hipoteses diagnosticas"
     ),
     "assessment": (
-        "assessment|assessments|a/p|plan|recommendation|recommendations|assessment plan|beurteilung|bewertung|"
-        "einschatzung|procedere|empfehlung|empfehlungen|evaluation|appreciation|conduite a tenir|recommandation|"
-        "recommandations|valoracion|evaluacion|juicio clinico|recomendacion|recomendaciones|valutazione|giudizio|"
+        "assessment|assessments|a/p|a&p|a & p|plan|recommendation|recommendations|assessment plan|beurteilung|"
+        "bewertung|einschatzung|procedere|empfehlung|empfehlungen|evaluation|appreciation|conduite a tenir|"
+        "recommandation|recommandations|valoracion|evaluacion|"
+        "juicio clinico|recomendacion|recomendaciones|valutazione|giudizio|"
         "raccomandazioni|avaliacao|parecer|recomendacao|recomendacoes|beoordeling|advies|aanbeveling|"
         "aanbevelingen"
     ),
     "interpretation": "interpretation|interpretations|interpretacion|interpretazione|interpretacao|interpretatie",
     # They were known before.
     "history": (
-        "known diagnoses|known diagnosis|previous diagnoses|prior diagnoses|past diagnoses|vordiagnosen|"
+        "known diagnoses|known diagnosis|previous diagnoses|prior diagnoses|past diagnoses|vordiagnose|vordiagnosen|"
+        "altdiagnosen|dauerdiagnosen|"
         "bekannte diagnosen|vorerkrankungen|diagnostics connus|diagnosticos previos|diagnosi note|"
         "bekende diagnosen|prior findings|previous findings|history|clinical history|medical history|"
         "past medical history|past history|history of present illness|hpi|pmh|indication|indications|"
@@ -70,7 +78,7 @@ _HEADINGS: dict[str, str] = {
     ),
     "comparison": (
         "comparison|comparisons|comparison studies|comparison study|prior studies|prior study|vergleich|"
-        "voruntersuchung|voruntersuchungen|voraufnahmen|comparaison|comparatif|comparacion|comparativa|"
+        "voruntersuchung|voruntersuchungen|voraufnahmen|vorbefund|vorbefunde|altbefund|altbefunde|comparaison|comparatif|comparacion|comparativa|"
         "estudios previos|confronto|precedenti|comparacao|exames anteriores|vergelijking|vorig onderzoek"
     ),
     "technique": (
@@ -117,14 +125,40 @@ _BESIDE = (
 """Words that may stand beside a heading and do not change what it is."""
 _AROUND = frozenset(_BESIDE.split())
 
+_COMPOUND = re.compile(
+    r"(?!vor|alt|labor)\w{3,}?"
+    r"(befund|befunde|bericht|diagnose|diagnosen|beurteilung|bewertung|eindruck|verslag|conclusie)"
+)
+"""German and Dutch make one word of a heading and the word beside it: 'Entlassungsdiagnose', but not 'Vorbefund'."""
+_LOOSE = (
+    "observations results result description summary narrative plan evaluation descripcion descrizione descricao "
+    "beschrijving evaluacion"
+)
+_WEAK = frozenset(_LOOSE.split())
+"""Headings of honest text as often as of the answer."""
+_CARRIES_ON = re.compile(
+    r"\s*(?:of|at|in|on|from|for|since|with|by|was|were|is|are|der|des|von|bei|de|del|di|da|van)\b", re.I
+)
+"""What follows a word in a sentence, and no heading."""
+
+_ANSWERS = frozenset(SECTIONS[: SECTIONS.index("history")])
+_REPORT = _ANSWERS | {"technique", "comparison"}
 _REOPENS = frozenset({"history", "medication", "allergies", "vitals"})
 _AND = re.compile(r"[/&+]| and | und | et | y | e | en | og ")
-_DECORATION = " \t#>*_=-•·–"
+_DECORATION = " \t#>*_=-•·–|"
+_STAMP = re.compile(
+    r"[\[(]?(?:(?:\d{4}-\d\d?-\d\d?|\d\d?[./-]\d\d?[./-](?:\d{4}|\d\d))(?:[T,\s]+(?=\d\d?[:.]\d\d))?)?"
+    r"(?:\d\d?[:.]\d\d(?:[:.]\d\d)?(?:\s?(?:[ap]m|uhr|h)\b)?)?[\])]?[\s:,-]+",
+    re.I,
+)
+"""A date, a time of day, or both."""
 _NUMBER = re.compile(r"\(?(?:\d{1,2}|[IVX]{1,4})[.)][ \t]*")
+_BRACKET = re.compile(r"\[([^\[\]]{1,80})\]")
 _WORD = re.compile(r"[^\W\d_][\w'’.]*")
-_GAP = re.compile(r"\*\*|__|[ \t]+[-–—]+[ \t]|[ \t]{2,}|\t")
+_GAP = re.compile(r"\*\*|__|\.[ \t]*[-–—]+|[ \t]*[=|]|[ \t]*[-–—]+[ \t]*|[ \t]{2,}|\t")
 _COLON = re.compile("[:：]")
 _SENTENCE_ENDS = (".", ";", "!", "?", "|", ")", "]", "。")
+_PART_ENDS = (",", "-", "–", "—", "•", "·")
 _LONGEST = 80
 """Letters of a line within which a heading ends."""
 _MOST_WORDS = 8
@@ -141,6 +175,8 @@ class Heading:
     """Sections that it announces, by their names in SECTIONS: 'Findings and impression' are two."""
     ends: bool
     """Whether it ends a section that is left out."""
+    weak: bool = False
+    """Whether it heads honest text as often as the answer."""
 
 
 def leave_out(text: str, left_out: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -169,51 +205,101 @@ def leave_out(text: str, left_out: Sequence[str]) -> tuple[str, tuple[str, ...]]
     return "".join(kept).strip(), tuple(name for name in SECTIONS if name in found)
 
 
-def find_headings(text: str) -> Iterator[Heading]:
+def find_headings(text: str) -> list[Heading]:
     """Find every heading of a text, in order."""
+    lines = text.split("\n")
+    found: list[Heading] = []
     start = 0
-    for line in text.split("\n"):
-        if names := _line_start(line):
-            yield Heading(start, names, ends=_REOPENS.issuperset(names))
-        for heading in _inside(line):
-            yield Heading(start + heading.start, heading.names, heading.ends)
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        label, names = _line_start(line, after)
+        first = [Heading(0, names, _REOPENS.issuperset(names), _is_weak(label))] if names else []
+        inside = sorted([*first, *_inside(line), *_in_capitals(line)], key=lambda heading: heading.start)
+        found += [replace(heading, start=start + heading.start) for heading in inside]
         start += len(line) + 1
+    is_report = any(not heading.weak and not _REPORT.isdisjoint(heading.names) for heading in found)
+    return [heading for heading in found if is_report or not heading.weak]
 
 
-def _line_start(line: str) -> tuple[str, ...]:
-    """Return the sections that the start of a line announces."""
+def is_heading(label: str) -> bool:
+    """Whether words that stand out from their text head one of the sections."""
+    return bool(_sections(label))
+
+
+def _line_start(line: str, after: str) -> tuple[str, tuple[str, ...]]:
+    """Return the heading at the start of a line, and the sections that it announces; the next line tells a sentence."""
     rest = line.lstrip(_DECORATION)
-    rest = rest[number.end() :].lstrip(_DECORATION) if (number := _NUMBER.match(rest)) else rest
+    for lead in (_STAMP, _NUMBER):
+        rest = rest[found.end() :].lstrip(_DECORATION) if (found := lead.match(rest)) else rest
     label, *text = _COLON.split(rest[:_LONGEST], maxsplit=1)
-    names = (_sections(label) or _with_any_word(label)) if text else ()
-    gap = _GAP.search(rest[:_LONGEST])
-    if not names and gap and rest[:1].isupper() and not (gap[0].isspace() and not rest[: gap.start()].isupper()):
-        names = _sections(rest[: gap.start()])
+    if text and (names := _sections(label) or _with_any_word(label)):
+        return label, names
+    if (bracket := _BRACKET.match(rest)) and (names := _sections(bracket[1])):
+        return bracket[1], names
+    for gap in _GAP.finditer(rest[:_LONGEST]):
+        label = rest[: gap.start()]
+        if (names := _sections(label)) and _stands_out(label, names, gap[0], rest[gap.end() :]):
+            return label, names
     alone = rest.rstrip(_DECORATION + ".")
-    if not names and alone[:1].isupper() and len(alone) <= _LONGEST:
-        names = _sections(alone)
-    return names
+    names = _sections(alone) if len(alone) <= _LONGEST else ()
+    heads = alone[:1].isupper() or (_is_strong(alone) and not _CARRIES_ON.match(after))
+    return (alone, names) if heads else ("", ())
+
+
+def _stands_out(label: str, names: tuple[str, ...], gap: str, text: str) -> bool:
+    """Whether words are a heading by the sign, or the white space, between them and the text."""
+    if label.isupper():
+        return True
+    if gap.isspace():
+        return _is_strong(label) and not _CARRIES_ON.match(text)
+    if gap in ("-", "–", "—"):  # 'Diagnosis-related'
+        return False
+    return label[:1].isupper() or not _ANSWERS.isdisjoint(names)
 
 
 def _inside(line: str) -> Iterator[Heading]:
-    """Find headings inside a line: words before a colon, in capitals or at the start of a sentence."""
+    """Find headings inside a line: words before a colon, in capitals or at the start of a part of a sentence."""
     last = 0
     for colon in _COLON.finditer(line):
         begin, last = max(last, colon.start() - _LONGEST), colon.end()
         for word in list(_WORD.finditer(line, begin, colon.start()))[-_MOST_WORDS:]:
-            label, before = line[word.start() : colon.start()], line[begin : word.start()].rstrip(_DECORATION)
-            capitals = label.isupper()
-            if not capitals and not before.endswith(_SENTENCE_ENDS):
+            label, before = line[word.start() : colon.start()], line[begin : word.start()].rstrip(" \t#>*_=")
+            capitals, part = label.isupper(), before.endswith(_PART_ENDS) or _is_run_on(before, label)
+            if not (capitals or part or before.endswith(_SENTENCE_ENDS)):
                 continue
-            if names := _sections(label):
-                yield Heading(word.start(), names, ends=capitals and _REOPENS.issuperset(names))
+            names = _sections(label)
+            sentence = capitals or before.rstrip(_DECORATION).endswith(_SENTENCE_ENDS)
+            if names and (sentence or not _ANSWERS.isdisjoint(names)):
+                ends = capitals and _REOPENS.issuperset(names)
+                yield Heading(word.start(), names, ends, _is_weak(label))
+                break
+
+
+def _is_run_on(before: str, label: str) -> bool:
+    """Whether a text whose lines have run together begins a heading here: 'cough Impression: pneumonia'."""
+    return label[0].isupper() and before[-1:].isalnum() and before.split()[-1][0].islower() and _is_strong(label)
+
+
+def _in_capitals(line: str) -> Iterator[Heading]:
+    """Find headings that only capitals tell from the text after them: 'IMPRESSION pneumonia'."""
+    words, shouted = list(_WORD.finditer(line)), line.isupper()
+    for number, word in enumerate(words):
+        begins = not number or not (shouted or words[number - 1][0].isupper())
+        if not (begins and word[0].isupper()):
+            continue
+        for last in words[number : number + _MOST_WORDS]:
+            label, text = line[word.start() : last.end()], line[last.end() : last.end() + _LONGEST]
+            names = _sections(label) if last[0].isupper() else ()
+            if names or not last[0].isupper():
+                follows = text[:1].isspace() and text.lstrip()[:1].isalnum() and not _CARRIES_ON.match(text)
+                if len(label) > len("A/P") and follows and not _ANSWERS.isdisjoint(names):
+                    yield Heading(word.start(), names, ends=False, weak=_is_weak(label))
                 break
 
 
 def _sections(label: str) -> tuple[str, ...]:
     """Return what a label announces; () if any part of it is not known: 'Findings and impression' is two parts."""
     words = _plain(label)
-    if whole := _NAMES.get(words):
+    if whole := _name(words):
         return (whole,)
     parts = [_section(part) for part in _AND.split(words)]
     return tuple(dict.fromkeys(parts)) if all(parts) else ()
@@ -227,17 +313,34 @@ def _with_any_word(label: str) -> tuple[str, ...]:
     words = _plain(label).split()[:_MOST_WORDS]
     if not label.isupper():
         words = [words[0], words[-1]] if 1 < len(words) <= 4 and label[0].isupper() else []
-    return tuple(dict.fromkeys(_NAMES[word] for word in words if word in _STRONG))
+    return tuple(dict.fromkeys(_name(word) for word in words if word in _STRONG or _COMPOUND.fullmatch(word)))
 
 
 def _section(part: str) -> str:
     """Return the section that one part of a label names, with or without words beside it that mean nothing."""
     words = part.split()
-    while words and " ".join(words) not in _NAMES and words[0] in _AROUND:
+    while words and not _name(" ".join(words)) and words[0] in _AROUND:
         words = words[1:]
-    while words and " ".join(words) not in _NAMES and words[-1] in _AROUND:
+    while words and not _name(" ".join(words)) and words[-1] in _AROUND:
         words = words[:-1]
-    return _NAMES.get(" ".join(words), "")
+    return _name(" ".join(words))
+
+
+def _name(words: str) -> str:
+    """Return the section that plain words name, as they are or as a compound; '' if none."""
+    compound = _COMPOUND.fullmatch(words)
+    return _NAMES.get(words) or (_NAMES[compound[1]] if compound else "")
+
+
+def _is_strong(label: str) -> bool:
+    """Whether a label has a word that states the answer, and none that could be of a sentence."""
+    words = set(_plain(label).split()) - _AROUND
+    return bool(words) and all(word in _STRONG or _COMPOUND.fullmatch(word) for word in words)
+
+
+def _is_weak(label: str) -> bool:
+    """Whether a label may as well head honest text."""
+    return set(_plain(label).split()) - _AROUND <= _WEAK
 
 
 def _plain(label: str) -> str:

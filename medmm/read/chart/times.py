@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import calendar
 import re
-from datetime import date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 _MONTH = re.compile(r"(\d{4})(?:-(\d{2}))?")
+_DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
+_TIME = re.compile(_DAY.pattern + r"[T ]\d{2}:?\d{2}.*", re.IGNORECASE)
+_EASTERNMOST = timedelta(hours=14)
+"""How far ahead of UTC a clock can be (Pacific/Kiritimati)."""
 _LAST_SECOND = time(23, 59, 59)
 
 
-def read_time(text: str) -> datetime | None:
-    """Read a time in ISO 8601; None if it is none.
+def read_time(text: str, zone: tzinfo | None = None) -> datetime | None:
+    """Read a time in ISO 8601 as the hospital's clock showed it; None if it is none, or an hour or a week.
 
-    A day, a month or a year (FHIR writes them as '2024-05' and '2024') becomes its last moment. An offset from UTC is
-    dropped: what is left is what the clock on the wall showed, as in DICOM headers.
+    A day, a month or a year (FHIR writes them as '2024-05' and '2024') becomes its last moment.
+
+    Args:
+        text: a time without an offset from UTC is taken to be by the hospital's clock, as in DICOM headers.
+        zone: of the hospital's clock. Without it a time with an offset from UTC is known to its day only, the last
+            that it can have been anywhere.
 
     Returns:
         The latest moment that the text allows, without time zone.
@@ -24,20 +32,26 @@ def read_time(text: str) -> datetime | None:
         if month := _MONTH.fullmatch(text):
             year, number = int(month[1]), int(month[2] or 12)
             return datetime.combine(date(year, number, calendar.monthrange(year, number)[1]), time.max)
-        if ":" not in text and "T" not in text:
+        if _DAY.fullmatch(text):
             return datetime.combine(date.fromisoformat(text), time.max)
-        return datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError:
+        if not _TIME.fullmatch(text):
+            return None
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            return moment
+        if zone is not None:
+            return moment.astimezone(zone).replace(tzinfo=None)
+        return datetime.combine((moment.astimezone(UTC) + _EASTERNMOST).date(), time.max)
+    except (ValueError, OverflowError):
         return None
 
 
-def on_the_clock(text: str, zone: tzinfo) -> str:
-    """Return a time with an offset from UTC as the clock of a zone shows it; any other text as it is."""
+def has_offset(text: str) -> bool:
+    """Whether a text is a time that states its offset from UTC."""
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text.strip()).tzinfo is not None
     except ValueError:
-        return text
-    return moment.astimezone(zone).replace(tzinfo=None).isoformat() if moment.tzinfo else text
+        return False
 
 
 def is_before(moment: datetime, study: datetime) -> bool:
