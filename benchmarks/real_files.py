@@ -195,7 +195,8 @@ def _stretched(frame: np.ndarray, rows: int, columns: int) -> np.ndarray:
 _INTRODUCTION = """# Real DICOM files, one by one
 
 Every file of the wheels `pydicom` and `pydicom-data`, each read as a study of its own and compared with pydicom's own
-decode: shown pictures in [0, 1] to 1e-5, voxels exactly. Made by
+decode: shown pictures in [0, 1] to 1e-5, voxels exactly. Of JPEG Lossless and JPEG Extended pydicom has no decoder of
+its own here: its pipeline runs on the codec that medmm gives it, so those 6 files check all but the codec. Made by
 `python -m benchmarks.real_files --write docs/dicom_files.md`; `tests/test_real_files.py` makes it again and compares.
 
 """

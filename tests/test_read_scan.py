@@ -434,6 +434,17 @@ def test_an_output_among_the_studies_is_refused_before_anything_is_read(tmp_path
     film(tmp_path / "studies" / "1.dcm")
     check_apart(tmp_path / "studies", tmp_path / "out")
 
-    for studies in (tmp_path / "studies", tmp_path / "studies" / "1.dcm"):
+    for studies in (tmp_path / "studies", tmp_path / "studies" / "DICOMDIR"):
         with pytest.raises(ConfigError, match="among the studies"):
             check_apart(studies, tmp_path / "studies" / "deep" / "out")
+
+
+def test_an_output_beside_an_archive_or_of_nothing_is_none_of_our_business(tmp_path: Path) -> None:
+    film(tmp_path / "in" / "1.dcm")
+    zipped(tmp_path / "in", tmp_path / "studies.zip")
+
+    check_apart(tmp_path / "studies.zip", tmp_path / "out")
+    check_apart(tmp_path / "nothing", tmp_path / "out")
+
+    with pytest.raises(CohortError, match="is not a folder, a zip archive or a DICOMDIR"):
+        read_folder(tmp_path / "nothing", workers=1)

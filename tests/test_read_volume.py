@@ -493,37 +493,30 @@ def test_a_dose_grid_lies_where_its_offsets_say(tmp_path: Path, offsets: list[fl
     assert transform(found)[2, 2] == step
 
 
-def test_reconstructed_slices_of_nm_lie_along_their_normal(tmp_path: Path) -> None:
-    detector = Dataset()
-    detector.ImagePositionPatient, detector.ImageOrientationPatient = [1.0, 2.0, 3.0], list(AXIAL)
-    elements: dict[str, Any] = {
-        "SOPClassUID": NuclearMedicineImageStorage,
-        "Modality": "NM",
-        "ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
-        "DetectorInformationSequence": Sequence([detector]),
-        "SpacingBetweenSlices": 4.0,
-        "SliceVector": [1, 2, 3],
-        "PixelSpacing": [4, 4],
-    }
-
-    found = volume(save(cine(slices(3), **elements), tmp_path / "a.dcm"))
-
-    np.testing.assert_allclose(transform(found)[:3, 3], [1, 2, 3])
-    assert found.offsets_mm == (0, 4, 8)
-
-
-def gated(frames: np.ndarray, **elements: Any) -> Any:
+def nuclear(kind: str, frames: np.ndarray, **elements: Any) -> Any:
+    """A Nuclear Medicine object of a kind of image, its detector somewhere."""
     detector = Dataset()
     detector.ImagePositionPatient, detector.ImageOrientationPatient = [1.0, 2.0, 3.0], list(AXIAL)
     known: dict[str, Any] = {
         "SOPClassUID": NuclearMedicineImageStorage,
         "Modality": "NM",
-        "ImageType": ["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"],
+        "ImageType": ["ORIGINAL", "PRIMARY", kind, "EMISSION"],
         "DetectorInformationSequence": Sequence([detector]),
         "SpacingBetweenSlices": 4.0,
         "PixelSpacing": [4, 4],
     }
     return cine(frames, **(known | elements))
+
+
+def gated(frames: np.ndarray, **elements: Any) -> Any:
+    return nuclear("RECON GATED TOMO", frames, **elements)
+
+
+def test_reconstructed_slices_of_nm_lie_along_their_normal(tmp_path: Path) -> None:
+    found = volume(save(nuclear("RECON TOMO", slices(3), SliceVector=[1, 2, 3]), tmp_path / "a.dcm"))
+
+    np.testing.assert_allclose(transform(found)[:3, 3], [1, 2, 3])
+    assert found.offsets_mm == (0, 4, 8)
 
 
 def test_gated_slices_of_nm_are_one_volume_for_each_time_of_the_heartbeat(tmp_path: Path) -> None:

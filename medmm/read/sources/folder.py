@@ -11,7 +11,7 @@ from medmm.read.chart import note
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.guard import RefusedError
 from medmm.read.sources.scan import Found, scan
-from medmm.read.sources.source import Source
+from medmm.read.sources.source import Source, is_directory
 
 
 def read_folder(path: Path, config: CohortConfig | None = None, workers: int | None = None) -> Cohort:
@@ -42,10 +42,15 @@ def read_folder(path: Path, config: CohortConfig | None = None, workers: int | N
 def check_apart(studies: Path, out: Path) -> None:
     """Check that what is written does not lie among the studies: the next run would take it for one.
 
+    Args:
+        studies: as for `read_folder`; beside an archive there is room.
+        out: a folder that need not be there yet.
+
     Raises:
         ConfigError: if it does.
     """
-    if out.resolve().is_relative_to((studies if studies.is_dir() else studies.parent).resolve()):
+    folder = studies.parent if is_directory(studies.name) else studies
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise ConfigError("the output would lie among the studies", "Name a folder elsewhere with --out")
 
 
