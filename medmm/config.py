@@ -17,6 +17,8 @@ from medmm.case import MODALITIES
 from medmm.errors import ConfigError
 
 Modality = Literal["image", "note", "record"]
+Flips = Literal["none", "horizontal", "both"]
+"""Which mirrorings leave an image as likely as it was; with both, quarter turns do so too."""
 Config = TypeVar("Config", bound="Dials")
 
 
@@ -181,11 +183,14 @@ class EncoderConfig(Dials):
     """Which networks turn pixels and words into features. They are frozen."""
 
     image: str = "embedded:efficientnet-lite0"
-    """embedded:efficientnet-lite0 (from pip), or torchvision:NAME."""
+    """embedded:efficientnet-lite0 (from pip), torchvision:NAME, or a folder that `medmm pretrain` wrote."""
     image_weights: str = ""
     """For torchvision: a .safetensors or .pth state dict, or a torchvision weights name (which downloads it)."""
     image_size: int = Field(224, ge=32, le=2048)
     """Side in pixels of the square that an image is fitted into, its shape kept."""
+    image_flips: Literal["auto", "none", "horizontal", "both"] = "auto"
+    """Which mirrorings leave an image as likely as it was: it is read in all of them. With both, in quarter turns too.
+    auto: both for photographs in colour, which have no up, and none for all that is grey."""
     volume: str = "slices"
     """slices: a volume goes slice by slice through the image encoder; or monai:NAME, a network for volumes."""
     volume_weights: str = ""
@@ -195,7 +200,8 @@ class EncoderConfig(Dials):
     volume_size: int = Field(96, ge=32, le=512)
     """For monai: side in voxels of the cube that a volume is fitted into, its shape in millimetres kept."""
     text: str = "embedded:minilm"
-    """embedded:minilm (from pip), a folder with a Hugging Face BERT, or a hub id (which downloads it)."""
+    """embedded:minilm (from pip), a folder with a Hugging Face BERT (`medmm pretrain` writes one), or a hub id (which
+    downloads it)."""
     max_words: int = Field(256, ge=8, le=512)
     """Longest piece of a note that the encoder reads at once, in word pieces; a longer note is read in pieces."""
 
@@ -203,15 +209,16 @@ class EncoderConfig(Dials):
 class FusionConfig(Dials):
     """How what was seen, written and measured become one answer."""
 
-    kind: Literal["cross_attention", "concat"] = "cross_attention"
-    """concat is the textbook baseline: BERT's CLS, pooled image features and the record in one linear layer."""
+    kind: Literal["concat", "weighted_sum", "product", "gated", "cross_attention"] = "cross_attention"
+    """The rule that makes one answer of all sides, see medmm/model/fusion.py; concat is the textbook baseline: BERT's
+    CLS, pooled image features and the record in one linear layer."""
     modalities: tuple[Modality, ...] = MODALITIES  # type: ignore[assignment]  # the same three words
     width: int = Field(128, ge=16, multiple_of=8)
     heads: int = Field(4, ge=1)
     blocks: int = Field(1, ge=1, le=6)
     dropout: float = Field(0.3, ge=0, lt=1)
     modality_dropout: float = Field(0.25, ge=0, lt=1)
-    """Chance that a present modality is hidden from the interaction during training."""
+    """Chance that a present modality is hidden from what is learnt by gradient during training."""
 
 
 class TrainingConfig(Dials):
@@ -224,21 +231,51 @@ class TrainingConfig(Dials):
     patience: int = Field(5, ge=1)
     """Epochs without a better held-out loss before a stage stops."""
     batch_size: int = Field(64, ge=1)
+    """Cases a step, of all processes together."""
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the forward pass while learning (mixed precision); weights, and everything after learning, are float32."""
+    tracker: Literal["none", "tensorboard", "mlflow"] = "none"
+    """Who else is told of the losses of every epoch and of the final figures; the library must be installed."""
 
 
 class SplitConfig(Dials):
     """Shares of the patients; what is left trains."""
 
+    folds: int | None = Field(None, ge=2, le=20)
+    """K-fold: so many models, each tested on patients that it never saw, and a last one that learns from everybody.
+    Left out: one hold-out, tested on a share of the patients."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+    """Of all patients, or with folds of those that a fold does not test."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+    """Of all patients; with folds every patient is tested once, and this is not used."""
+
+
+class AdaptConfig(Dials):
+    """Whether the networks for pixels and words are taught the cohort, and how."""
+
+    image: Literal["frozen", "last_blocks", "lora"] = "frozen"
+    """last_blocks trains the image network's last blocks, lora low-rank adapters of them (Hu 2021)."""
+    note: Literal["frozen", "last_blocks", "lora"] = "frozen"
+    """As `image`, for the upper layers of the text network."""
+    folds: int = Field(3, ge=2, le=10)
+    """Copies that are taught, each without one fold of the training patients; what sees them is the one without."""
+    views: int = Field(5, ge=1, le=64)
+    """Augmented views of each image that are encoded once and cached; an epoch sees one of them."""
+    epochs: int = Field(8, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    """Reached evenly over the first epoch; from there it falls to 0 as a cosine."""
+    checkpointing: bool = False
+    """Compute again on the way back what lies between layers: less memory, more time."""
 
 
 class RunConfig(Dials):
     """run.toml: everything about a training run that is not the cohort."""
 
     encoders: EncoderConfig = EncoderConfig()
+    adapt: AdaptConfig = AdaptConfig()
     fusion: FusionConfig = FusionConfig()
     training: TrainingConfig = TrainingConfig()
     split: SplitConfig = SplitConfig()

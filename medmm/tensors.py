@@ -6,8 +6,9 @@ Words become tensors in the text encoder, which owns its tokenizer.
 from __future__ import annotations
 
 import re
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from medmm.case import Image, RecordValue, Volume
-from medmm.config import CategoryColumn, RecordColumn
+from medmm.config import CategoryColumn, Flips, RecordColumn
 from medmm.errors import ModelError
 from medmm.placement import Placement, VolumePlacement
 from medmm.slices import Shown, slice_step_mm
@@ -46,6 +47,75 @@ def image_tensor(
     placement = Placement.fit(image.rows, image.columns, size)
     square = _square(placement, channels, tuple(mean), tuple(deviation))(np.array(image.pixels))
     return cast("Tensor", convert_to_tensor(square, track_meta=False)), placement
+
+
+def image_views(
+    image: Image, size: int, mean: Sequence[float], deviation: Sequence[float], count: int, flips: Flips
+) -> Iterator[Tensor]:
+    """An image in its square, then `count` views of it: turned, moved, scaled, brighter or darker; each (3, S, S).
+
+    What is drawn depends on the pixels alone, so the same image has the same views. A film is turned by 10 degrees at
+    most; an image that may be mirrored up and down has no up and is turned all the way.
+    """
+    from monai.transforms import (
+        Compose,
+        NormalizeIntensity,
+        RandAdjustContrast,
+        RandAffine,
+        RandFlip,
+        RandScaleIntensity,
+    )
+    from monai.utils import convert_to_tensor
+
+    black, _ = image_tensor(image, size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    turn = np.pi if flips == "both" else np.pi / 18
+    mirrored = {"none": [], "horizontal": [1], "both": [0, 1]}[flips]
+    vary = Compose(
+        [
+            *(RandFlip(prob=0.5, spatial_axis=axis) for axis in mirrored),
+            RandAffine(
+                prob=1,
+                rotate_range=turn,
+                translate_range=size / 20,
+                scale_range=0.18,
+                padding_mode="zeros",
+                mode="bilinear",
+            ),
+            RandScaleIntensity(factors=0.2, prob=1),
+            RandScaleIntensity(factors=0.1, prob=1, channel_wise=True),
+            RandAdjustContrast(prob=1, gamma=(0.8, 1.25)),
+        ]
+    )
+    vary.set_random_state(seed=zlib.crc32(image.pixels.tobytes()))
+    normalise = NormalizeIntensity(subtrahend=tuple(mean), divisor=tuple(deviation), channel_wise=True)
+    for number in range(1 + count):
+        view = vary(black) if number else black
+        yield cast("Tensor", convert_to_tensor(normalise(view), track_meta=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Turning:
+    """One of the eight ways to lay a square: mirrored or not, then turned by quarters."""
+
+    mirrored: bool = False
+    quarters: int = 0
+
+    def there(self, square: Tensor) -> Tensor:
+        """Turn (..., N, N)."""
+        square = square.flip(-1) if self.mirrored else square
+        return square.rot90(self.quarters, (-2, -1))
+
+    def back(self, square: Tensor) -> Tensor:
+        """Undo `there` (..., N, N)."""
+        square = square.rot90(-self.quarters, (-2, -1))
+        return square.flip(-1) if self.mirrored else square
+
+
+def turnings(flips: Flips) -> tuple[Turning, ...]:
+    """The ways to lay an image that are as likely as the one it has, which comes first."""
+    if flips == "both":
+        return tuple(Turning(mirrored, quarters) for mirrored in (False, True) for quarters in range(4))
+    return (Turning(), Turning(mirrored=True)) if flips == "horizontal" else (Turning(),)
 
 
 @lru_cache(maxsize=64)

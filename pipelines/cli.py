@@ -65,14 +65,123 @@ def train(
     config: Annotated[Path | None, typer.Option(help="run.toml with the dials of training.")] = None,
     columns: Columns = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides [training] seed.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, max=20, help="K-fold by patient, instead of one hold-out: [split] folds.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Overrides [training] epochs, the most of a stage.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of encoded studies; runs may share it.")] = None,
     workers: Workers = None,
 ) -> None:
-    """Train on a cohort, and set the result beside its floors on test patients: OUT/model, OUT/report.html."""
+    """Train on a cohort, and set the result beside its floors on test patients: OUT/model, OUT/report.html.
+
+    With --folds every patient is tested once, by a model that never saw it: OUT/fold-1 and so on; OUT/model then learns
+    from all of them. Several processes or GPUs: accelerate launch --multi_gpu -m pipelines.cli train ...
+    """
     from pipelines.train import train_cohort
 
     with one_line_errors(out):
-        train_cohort(cohort, out, config=config, columns=columns, seed=seed, cache=cache, workers=workers)
+        train_cohort(
+            cohort,
+            out,
+            config=config,
+            columns=columns,
+            seed=seed,
+            folds=folds,
+            epochs=epochs,
+            cache=cache,
+            workers=workers,
+        )
+
+
+@app.command(short_help="Write the run.toml that suits a cohort and a time.")
+def plan(
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Option(help="Where the run.toml goes; a file that is there is not overwritten.")] = Path(
+        "run.toml"
+    ),
+    budget: Annotated[str, typer.Option(help="Time for all of training: 90s, 10m, 2h.")] = "10m",
+    columns: Columns = None,
+) -> None:
+    """Look at a cohort and this machine, and write the dials of `medmm train`, each with its reason."""
+    from pipelines.plan import plan_cohort
+
+    with one_line_errors(out.parent):
+        plan_cohort(cohort, out, budget=budget, columns=columns)
+
+
+pretrain = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(
+    pretrain,
+    name="pretrain",
+    short_help="Teach the encoders on what nobody labelled.",
+    help="Teach an encoder on what nobody labelled, and leave a folder that [encoders] of run.toml takes.",
+)
+Unlabelled = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="A cohort, or a bare folder of studies; labels are not looked at.")
+]
+Pretrained = Annotated[Path, typer.Option(help="Folder of the encoder; the same command goes on after a stop.")]
+Begin = Annotated[Path | None, typer.Option(help="run.toml whose [encoders] are taught.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="At most so many; it stops early by itself.")]
+Budget = Annotated[str | None, typer.Option(help="Time for learning: 90s, 10m, 2h; no epoch begins after it.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+LeaveOut = Annotated[
+    Path | None, typer.Option(help="A run of `medmm train` on this cohort, whose test patients are left out.")
+]
+
+
+@pretrain.command("notes", short_help="The text encoder, on notes.")
+def pretrain_notes(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A cohort with notes, or a folder of .txt files, read whole.")
+    ],
+    out: Pretrained,
+    config: Begin = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    seed: Seed = 0,
+    leave_out: LeaveOut = None,
+) -> None:
+    """Hidden words: the text encoder learns how notes are written. OUT is a Hugging Face folder."""
+    from pipelines.pretrain import Wish, notes
+
+    with one_line_errors(out):
+        notes(Wish(source, out, config, epochs, budget, seed, leave_out))
+
+
+@pretrain.command("images", short_help="The image encoder, on studies.")
+def pretrain_images(
+    source: Unlabelled,
+    out: Pretrained,
+    config: Begin = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    seed: Seed = 0,
+    leave_out: LeaveOut = None,
+    workers: Workers = None,
+) -> None:
+    """SimCLR: the image encoder learns what two views of one picture have in common."""
+    from pipelines.pretrain import Wish, images
+
+    with one_line_errors(out):
+        images(Wish(source, out, config, epochs, budget, seed, leave_out, workers))
+
+
+@pretrain.command("pairs", short_help="Both encoders, on studies with their notes.")
+def pretrain_pairs(
+    source: Unlabelled,
+    out: Pretrained,
+    config: Begin = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    seed: Seed = 0,
+    leave_out: LeaveOut = None,
+    workers: Workers = None,
+) -> None:
+    """ConVIRT: both encoders learn to find each study's note, and each note's study. OUT/image and OUT/text."""
+    from pipelines.pretrain import Wish, pairs
+
+    with one_line_errors(out):
+        pairs(Wish(source, out, config, epochs, budget, seed, leave_out, workers))
 
 
 @app.command(short_help="Say what is there; train nothing.")

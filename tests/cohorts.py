@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medmm.config import RunConfig
+from medmm.config import RunConfig, SplitConfig
 from medmm.learn.fit import Epoch, Examples
 from medmm.learn.train import Trained, train
 from medmm.model.batch import Features
@@ -67,10 +67,15 @@ def dials(seed: int = 0) -> RunConfig:
     return RunConfig.model_validate(said | {"training": said["training"] | {"seed": seed}})
 
 
-def train_small(folder: Path, out: Path, features: Path, seed: int = 0) -> Run:
-    """Train on the cohort in `folder` with the dials of RUN_TOML."""
+def in_folds(folds: int = 2) -> RunConfig:
+    """What RUN_TOML says, k-fold."""
+    return dials().model_copy(update={"split": SplitConfig(folds=folds)})
+
+
+def train_small(folder: Path, out: Path, features: Path, seed: int = 0, run: RunConfig | None = None) -> Run:
+    """Train on the cohort in `folder` with the dials of RUN_TOML, or with others."""
     cohort, diary = read_cohort(folder), Diary()
-    trained = train(cohort, dials(seed), out, features, diary, workers=1)
+    trained = train(cohort, run or dials(seed), out, features, diary, workers=1)
     return Run(out, cohort, trained, diary)
 
 

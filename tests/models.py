@@ -14,14 +14,14 @@ from medmm.config import CategoryColumn, CohortConfig, FusionConfig, LabelColumn
 from medmm.model.batch import PLACE, PRIOR, VIEW, Features, Layout
 from medmm.model.encode import Encoders
 from medmm.model.folder import Card, Model, build_network
-from medmm.model.fusion import Fusion, Network
+from medmm.model.fusion import Network
 from medmm.model.heads import Widths
 from medmm.tensors import BINS, RecordBins
 
 torch.set_num_threads(1)  # small networks on a busy machine: threads would wait for one another
 
 LABELS = ("effusion", "nodule", "oedema")
-WIDTHS = Widths(image=6, note=8, columns=3, bins=BINS)
+WIDTHS = Widths(image=6, note=8, layer=4, columns=3, bins=BINS)
 RECORD = {
     "age_years": NumberColumn(unit="a", low=0, high=120),
     "sex": CategoryColumn(categories=("female", "male")),
@@ -44,18 +44,20 @@ def random_network(config: FusionConfig, *, multi_class: bool = False, widths: W
 
 @torch.no_grad()
 def randomise(network: Network, seed: int = 0) -> Network:
-    """Random heads, stack, gates and calibration, and an interaction that speaks; in eval mode."""
+    """Random heads, stack, shares, gates and calibration, and a correction that speaks; in eval mode."""
     draw = torch.Generator().manual_seed(seed)
     for name, buffer in network.named_buffers():
-        if name.endswith(("scale", "gate", "spread")):
+        if name.endswith("share"):  # stays 0 for what is absent, and sums to one
+            drawn = buffer * torch.rand(buffer.shape, generator=draw)
+            buffer.copy_(drawn / drawn.sum(dim=1, keepdim=True).clamp(min=1e-9))
+        elif name.endswith(("scale", "gate", "spread")):
             buffer.copy_(0.5 + torch.rand(buffer.shape, generator=draw))
-        elif not name.endswith("frequencies"):
+        elif not name.endswith(("frequencies", "there")):
             wide = buffer.shape[-1] ** 0.5 if name.endswith(".weight") and buffer.numel() else 1
             buffer.copy_(torch.randn(buffer.shape, generator=draw) / wide)
-    if isinstance(network.body, Fusion):
-        last = network.body.interaction.classify
-        last.weight.normal_(std=0.3, generator=draw)
-        last.bias.normal_(std=0.3, generator=draw)
+    for name, parameter in network.named_parameters():
+        if {"classify", "decide"} & set(name.split(".")):  # these begin at zero and have to learn before they speak
+            parameter.normal_(std=0.3, generator=draw)
     return network.eval()
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from medmm.config import RunConfig, read_toml
 from medmm.store import Store
 from pipelines import terminal
 from pipelines.cli import app
 from tests.cohorts import RUN_TOML, Run, copy_cohort, table, write_table
 
-COMMANDS = ("train", "check", "deidentify", "score", "review", "demo")
+COMMANDS = ("train", "plan", "check", "deidentify", "score", "review", "demo")
 HEAVY = ("torch", "monai", "transformers", "streamlit", "pandas", "matplotlib", "sklearn", "pyarrow", "sqlalchemy")
 FRESH = """
 import json, sys
@@ -49,7 +50,7 @@ def test_help_answers_without_loading_anything_heavy() -> None:
 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert json.loads(said.stdout) == [[0] * 7, []]
+    assert json.loads(said.stdout) == [[0] * (1 + len(COMMANDS)), []]
 
 
 def test_help_names_every_command_and_every_command_says_what_it_needs() -> None:
@@ -197,6 +198,102 @@ def test_training_leaves_a_model_a_report_the_split_and_the_reasons(
     assert [row["code"] for row in table(tmp_path / "run" / "quarantine.csv")] == ["bad-record"]
     assert "late ensemble (stack)" in done.stdout
     assert "textbook (concatenation)" in done.stdout
+
+
+def test_folds_end_with_one_report_of_all_of_them(sample: Path, features: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(RUN_TOML)
+    dials = ["--config", tmp_path / "run.toml", "--cache", features, "--workers", "1"]
+
+    done = medmm("train", sample, "--out", tmp_path / "run", "--folds", "2", "--epochs", "1", *dials)
+
+    assert done.exit_code == 0, done.output
+    said = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (said["folds"], said["test_cases"]) == (2, len(table(sample / "cases.csv")))
+    assert "each judged by a model that never saw them" in done.stdout
+    assert (tmp_path / "run" / "fold-2" / "model" / "model.json").exists()
+    made_of = json.loads((tmp_path / "run" / "run.json").read_text())["run"]
+    assert (made_of["split"]["folds"], made_of["training"]["epochs"]) == (2, 1)
+
+
+def test_a_plan_is_a_run_toml_that_train_takes_with_a_reason_for_every_line(sample: Path, tmp_path: Path) -> None:
+    done = medmm("plan", sample, "--out", tmp_path / "run.toml", "--budget", "2m")
+
+    assert done.exit_code == 0, done.output
+    lines = (tmp_path / "run.toml").read_text().splitlines()
+    chosen = [place for place, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    assert len(chosen) > 5
+    for place in chosen:
+        assert lines[place - 1].startswith("# ")
+        assert lines[place - 1].removeprefix("# ") in done.stdout
+    assert read_toml(tmp_path / "run.toml", RunConfig).fusion.modalities == ("image", "note", "record")
+
+
+def test_a_plan_overwrites_nothing_and_knows_what_a_time_is(sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("# mine\n")
+
+    assert_one_line(medmm("plan", sample, "--out", tmp_path / "run.toml"), "is there already")
+    assert_one_line(medmm("plan", sample, "--out", tmp_path / "new.toml", "--budget", "soon"), "'soon' is no time")
+
+    assert (tmp_path / "run.toml").read_text() == "# mine\n"
+    assert not (tmp_path / "new.toml").exists()
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
+def test_a_tracker_that_is_not_installed_is_one_line_before_anything_happens(
+    sample: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"accelerate.utils.is_{kind}_available", lambda: False)
+    (tmp_path / "run.toml").write_text(f'[training]\ntracker = "{kind}"\n')
+
+    done = medmm("train", sample, "--out", tmp_path / "run", "--config", tmp_path / "run.toml")
+
+    assert done.exit_code == 3
+    assert f"medmm: tracker '{kind}' is not installed. pip install {kind}" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+class Notebook:
+    """A tracker that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.dials: dict[str, str] = {}
+        self.said: list[tuple[dict[str, float], int | None]] = []
+        self.open = False
+
+    def start(self) -> None:
+        self.open = True
+
+    def store_init_configuration(self, values: dict[str, str]) -> None:
+        self.dials = values
+
+    def log(self, values: dict[str, float], step: int | None = None) -> None:
+        assert self.open
+        self.said.append((values, step))
+
+    def finish(self) -> None:
+        self.open = False
+
+
+def test_a_tracker_hears_every_epoch_and_the_figures_and_nothing_of_a_patient(
+    sample: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Notebook()
+    monkeypatch.setattr("pipelines.tracking.make_tracker", lambda kind, folder: heard)
+    (tmp_path / "run.toml").write_text(RUN_TOML + 'tracker = "mlflow"\n')
+    dials = ["--config", tmp_path / "run.toml", "--cache", features, "--workers", "1"]
+
+    assert medmm("train", sample, "--out", tmp_path / "run", *dials).exit_code == 0
+
+    history = json.loads((tmp_path / "run/work/model/interaction/done.json").read_text())
+    told = [(values, step) for values, step in heard.said if "interaction/held-out loss" in values]
+    assert [step for _, step in told] == [epoch["number"] for epoch in history]
+    assert [v["interaction/held-out loss"] for v, _ in told] == [epoch["held_out_loss"] for epoch in history]
+    figures = json.loads((tmp_path / "run/metrics.json").read_text())["systems"]
+    assert heard.said[-1][0]["test macro AUROC/fused"] == pytest.approx(figures[0]["macro"]["value"], abs=1e-6)
+    assert heard.dials["training.folds"] == "2"
+    assert not heard.open
+    everything = repr((heard.dials, heard.said))
+    assert not any(row["patient_id"] in everything for row in table(sample / "cases.csv"))
 
 
 def test_training_into_another_run_is_refused(sample: Path, run: Run, features: Path, tmp_path: Path) -> None:

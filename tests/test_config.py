@@ -59,7 +59,7 @@ def test_a_cohort_is_described_in_full(tmp_path: Path) -> None:
     [
         (RunConfig, "[training]\nlearning_rat = 1", "'learning_rat' in [training]. Did you mean 'learning_rate'?"),
         (RunConfig, "[trainin]\nepochs = 1", "'trainin'. Did you mean 'training'?"),
-        (RunConfig, "[split]\nx = 1", "'x' in [split]. Known here: test, validation."),
+        (RunConfig, "[split]\nx = 1", "'x' in [split]. Known here: folds, test, validation."),
         (CohortConfig, "studdy = 'x'", "'studdy'. Did you mean 'study'?"),
         (CohortConfig, "[labels]\ncolums = ['a']", "'colums' in [labels]. Did you mean 'columns'?"),
         (CohortConfig, "[record]\nage = {unit = 'a', hihg = 9}", "'hihg' in [record.age]. Did you mean 'high'?"),
@@ -80,7 +80,11 @@ def test_an_unknown_key_is_refused_and_names_its_neighbour(
     ("kind", "text", "told"),
     [
         (RunConfig, "[training]\nepochs = 0", "'epochs' in [training]: Input should be greater than or equal to 1"),
-        (RunConfig, "[fusion]\nkind = 'late'", "'kind' in [fusion]: Input should be 'cross_attention' or 'concat'"),
+        (
+            RunConfig,
+            "[fusion]\nkind = 'late'",
+            "'kind' in [fusion]: Input should be 'concat', 'weighted_sum', 'product', 'gated' or 'cross_attention'",
+        ),
         (RunConfig, "[split]\ntest = 0.5", "'test' in [split]: Input should be less than 0.5"),
         (CohortConfig, "[record]\nage = {low = 0}", "'unit' in [record.age]: Field required"),
         (CohortConfig, "[record]\nsex = {categories = ['F']}", "'categories' in [record.sex]: Tuple should have"),

@@ -98,9 +98,32 @@ def test_the_embedded_image_encoder_sees_a_film(lite0: ImageEncoder) -> None:
     patches = lite0.encode(film())
 
     assert patches.grid == (3, 3)
-    assert patches.tokens.shape == (len(patches.cells), 1280)
+    assert patches.tokens.shape == (len(patches.cells), 40 + 112 + 1280)  # the last map of each scale
     assert patches.tokens.dtype == torch.half
     assert patches.tokens.isfinite().all()
+
+
+def test_an_image_without_an_up_is_encoded_alike_however_it_is_turned(lite0: ImageEncoder) -> None:
+    square = Image(np.random.default_rng(0).random((96, 96, 3), dtype=np.float32), "0" * 64)
+    turned = Image(np.ascontiguousarray(np.rot90(square.pixels)), "1" * 64)
+
+    as_it_is, as_turned = (lite0.encode(image, "both").tokens.float() for image in (square, turned))
+    grid = as_it_is.reshape(3, 3, -1)
+
+    torch.testing.assert_close(as_turned.reshape(3, 3, -1), grid.rot90(1, (0, 1)), rtol=0, atol=2e-2)
+    assert not torch.allclose(lite0.encode(square).tokens.float(), as_it_is, atol=2e-2)
+
+
+def test_the_views_of_an_image_are_the_same_each_time_and_begin_with_itself(lite0: ImageEncoder) -> None:
+    once, again = (lite0.views(film(), 2, "none") for _ in range(2))
+
+    assert once.shape == (3, 40, 12, 12)
+    assert torch.equal(once, again)
+    assert not torch.equal(once[0], once[1])
+    assert not torch.equal(once[1], once[2])
+    patches = lite0.encode(film())
+    beside = lite0.beside(once[:1], patches.placement, [lite0.tail])
+    torch.testing.assert_close(beside, patches.tokens[:, 40:], rtol=1e-2, atol=2e-2)
 
 
 def test_only_patches_on_the_film_are_given(lite0: ImageEncoder) -> None:
@@ -124,7 +147,7 @@ def test_embedded_weights_that_are_not_the_expected_ones_are_refused(
 def test_encoders_are_frozen(minilm: TextEncoder, lite0: ImageEncoder) -> None:
     for encoder in (minilm, lite0):
         assert not any(parameter.requires_grad for parameter in encoder.parameters())
-        assert not any(module.training for module in encoder.network.modules())
+        assert not any(module.training for module in encoder.modules())
 
 
 def test_what_is_encoded_does_not_depend_on_what_came_before(minilm: TextEncoder, lite0: ImageEncoder) -> None:
@@ -373,10 +396,10 @@ def test_code_in_a_folder_is_never_run(copy: Path, tmp_path: Path, model_type: s
 @pytest.mark.parametrize(
     ("name", "width", "suffix"),
     [
-        ("resnet18", 512, ".safetensors"),
-        ("resnet18", 512, ".pth"),
-        ("resnet50", 2048, ".safetensors"),
-        ("densenet121", 1024, ".pth"),
+        ("resnet18", 128 + 256 + 512, ".safetensors"),
+        ("resnet18", 128 + 256 + 512, ".pth"),
+        ("resnet50", 512 + 1024 + 2048, ".safetensors"),
+        ("densenet121", 512 + 1024 + 1024, ".pth"),
     ],
 )
 def test_a_torchvision_network_is_loaded_from_a_file(tmp_path: Path, name: str, width: int, suffix: str) -> None:

@@ -14,6 +14,7 @@ from medmm.judge.metrics import (
     brier,
     log_loss,
     operate,
+    placements,
     resample_patients,
     score_systems,
     share,
@@ -61,6 +62,62 @@ def test_auroc_by_hand_counts_a_tie_half() -> None:
     scores = np.array([0.9, 0.4, 0.4, 0.1, 0.95])
 
     assert auroc(targets, scores) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+
+
+def counted_by_pairs(targets: np.ndarray, scores: np.ndarray, strata: np.ndarray, weights: np.ndarray) -> float:
+    """Wins over pairs, pair by pair, of cases that the same model judged."""
+    won = pairs = 0.0
+    for i in np.flatnonzero(targets == 1):
+        for j in np.flatnonzero((targets == 0) & (strata == strata[i])):
+            pairs += weights[i] * weights[j]
+            won += weights[i] * weights[j] * (0.5 if scores[i] == scores[j] else float(scores[i] > scores[j]))
+    return won / pairs
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_cases_of_one_stratum_are_compared_in_the_sample_and_in_every_resample(seed: int) -> None:
+    targets, scores = answers_and_scores(seed, cases=120)
+    strata = np.random.default_rng(seed).integers(0, 4, len(targets)) * 7
+    draws = resample_patients([str(i // 2) for i in range(len(targets))], 70, seed)
+
+    found = Ranking(targets, scores, strata).auroc(draws)
+
+    np.testing.assert_allclose(found, [counted_by_pairs(targets, scores, strata, row) for row in draws])
+    ones = np.ones(len(targets))
+    assert auroc(targets, scores, strata) == pytest.approx(counted_by_pairs(targets, scores, strata, ones))
+
+
+def test_moving_all_scores_of_one_stratum_moves_nothing() -> None:
+    targets, scores = answers_and_scores(0)
+    strata = np.arange(len(targets)) % 3
+    moved = np.where(strata == 1, 0.01 * scores + 5, scores)
+
+    assert auroc(targets, moved, strata) == auroc(targets, scores, strata)
+    assert auroc(targets, moved) != pytest.approx(auroc(targets, scores), abs=0.01)
+    assert average_precision(targets, moved, strata) == pytest.approx(average_precision(targets, scores, strata))
+    np.testing.assert_array_equal(placements(targets, moved, strata), placements(targets, scores, strata))
+
+
+def test_one_stratum_for_all_is_no_stratum() -> None:
+    targets, scores = answers_and_scores(1)
+    same = np.full(len(targets), 3)
+    weights = resample_patients([str(i) for i in range(len(targets))], 20, 0)
+
+    np.testing.assert_array_equal(
+        Ranking(targets, scores, same).auroc(weights), Ranking(targets, scores).auroc(weights)
+    )
+    assert average_precision(targets, scores, same) == average_precision(targets, scores)
+    assert auroc(targets, placements(targets, scores, same)) == pytest.approx(auroc(targets, scores))
+
+
+def test_a_stratum_with_one_answer_only_has_no_pairs_and_no_say() -> None:
+    targets = np.array([1, 0, 0, 1, 1.0])
+    scores = np.array([0.6, 0.5, 0.9, 0.1, 0.2])
+    strata = np.array([0, 0, 0, 1, 1])
+
+    assert auroc(targets, scores, strata) == 0.5
+    assert np.isnan(auroc(targets[3:], scores[3:], strata[3:]))
+    assert np.isnan(placements(targets, scores, strata)[3:]).all()
 
 
 @pytest.mark.parametrize("targets", [[NAN, NAN, NAN], [1, 1, NAN], [0, 0, 0]])
@@ -229,6 +286,14 @@ def test_operating_point_by_hand() -> None:
     assert at.specificity.value == pytest.approx(1 / 2)
     assert (at.present, at.absent) == (3, 2)
     assert np.isnan(at.sensitivity.low)
+
+
+def test_each_case_may_have_a_threshold_of_its_own() -> None:
+    targets, probabilities = np.array([1, 1, 0, 0]), np.array([0.5, 0.5, 0.5, 0.5])
+
+    at = operate(targets, probabilities, np.array([0.4, 0.6, 0.6, 0.6]))
+
+    assert (at.sensitivity.value, at.specificity.value) == (0.5, 1)
 
 
 def test_the_interval_of_a_share_holds_it_and_is_as_wide_as_theory_says() -> None:

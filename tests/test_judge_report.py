@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -319,3 +319,50 @@ def test_drawing_leaves_the_settings_of_matplotlib_as_they_were(tmp_path: Path) 
     write_report(tmp_path, make())
 
     assert dict(matplotlib.rcParams) == before
+
+
+def in_folds(**other: float) -> Report:
+    """The report of `make`, as of three folds, two of which speak on another scale."""
+    whole = make()
+    fold = np.arange(len(whole.comparison.patients)) // 40
+    lift = np.array([other.get("lift", 0.0) if n else 0.0 for n in fold])[:, None]
+    systems = {name: 1 / (1 + np.exp(-np.log(p / (1 - p)) - lift)) for name, p in whole.comparison.systems.items()}
+    thresholds = np.repeat(1 / (1 + np.exp(-lift)), 3, axis=1)
+    comparison = replace(whole.comparison, systems=systems, strata=fold, thresholds=thresholds)
+    scores = score_systems(
+        systems,
+        comparison.targets,
+        comparison.patients,
+        LABELS,
+        reference="fused",
+        resamples=100,
+        strata=fold,
+    )
+    return replace(whole, comparison=comparison, scores=scores, folds=3)
+
+
+def test_figures_of_folds_do_not_depend_on_the_scale_that_each_fold_speaks_on() -> None:
+    near, far = (summary.summarise(in_folds(lift=lift)) for lift in (0.0, 2.5))
+
+    for one, other in zip(near.labels, far.labels, strict=True):
+        for name in ("auroc", "sensitivity", "specificity"):
+            np.testing.assert_allclose(astuple(getattr(one, name)), astuple(getattr(other, name)))
+    for row, moved in zip(near.patterns, far.patterns, strict=True):
+        for name in row.macro:
+            np.testing.assert_allclose(astuple(row.macro[name]), astuple(moved.macro[name]))
+
+
+def test_a_report_of_folds_says_that_its_figures_are_the_recipe_s_and_not_the_saved_model_s(tmp_path: Path) -> None:
+    write_report(tmp_path, in_folds())
+
+    said = " ".join(Reader((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
+
+    assert "3 folds, each with a model of its own" in said
+    assert "the figures estimate what the recipe gives" in said
+    assert "the recipe of the model that was saved" in said
+    assert json.loads((tmp_path / "metrics.json").read_text())["folds"] == 3
+
+
+def test_a_report_of_a_hold_out_speaks_of_no_folds(page: str, written: Path) -> None:
+    assert "fold" not in Reader(page).text
+    assert json.loads((written / "metrics.json").read_text())["folds"] is None

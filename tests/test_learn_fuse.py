@@ -6,15 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from medmm.config import TrainingConfig
-from medmm.learn import fuse
+from medmm.learn import fuse, probe
 from medmm.learn.fit import Epoch, Examples, infer, loss_of
 from medmm.learn.fuse import calibrate, choose_gates, fit_heads, fit_stack, late_ensemble, stacked_ensemble
-from medmm.learn.stack import fit_weights
+from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
 from medmm.learn.stage import Stage
 from medmm.model.batch import Batch
 from medmm.model.fusion import PATTERNS, Fusion, Network, modalities_of
@@ -58,9 +59,19 @@ def trained(work: Path, train: Examples, validation: Examples, *, multi_class: b
     return made
 
 
+def of_itself(made: Fusion) -> Tensor:
+    """How much each side's word on a label counts for that label: (PATTERNS, M, L)."""
+    return made.rule.stack_weight.diagonal(dim1=-2, dim2=-1)
+
+
 def fusion_of(made: Network) -> Fusion:
     assert isinstance(made.body, Fusion)
     return made.body
+
+
+def gate_of(made: Fusion) -> Tensor:
+    assert made.gate is not None
+    return made.gate
 
 
 def test_no_side_is_ever_weighed_against_what_it_says() -> None:
@@ -80,8 +91,35 @@ def test_every_weight_of_a_stack_is_at_least_zero_for_every_pattern(multi_class:
 
     fit_stack(made, fit_heads(made, cases, QUICK), cases)
 
-    assert (made.stack_weight >= 0).all()
-    assert (made.stack_weight[ALL, 0] > made.stack_weight[ALL, 2]).all()
+    own = of_itself(made)
+    assert (own >= 0).all()
+    assert (own[ALL, 0] > own[ALL, 2]).all()
+    if not multi_class:
+        assert torch.equal(made.rule.stack_weight, torch.diag_embed(own))  # labels that may hold together
+
+
+def test_a_side_that_takes_one_class_for_another_is_understood() -> None:
+    cases = planted_cases(300, multi_class=True)
+    draw = torch.Generator().manual_seed(0)
+    sharp, dull = (size * cases.targets + torch.randn(300, 3, generator=draw) for size in (3.0, 0.3))
+    taken = sharp[:, [1, 0, 2]]  # what it says of the first class it means of the second
+
+    weight, _ = fit_matrix(torch.stack([taken, dull], dim=1), cases.targets, ridge=1.0)
+
+    assert weight[0, 0, 1] > 2 * weight[0, 0, 0]
+    assert weight[0, 1, 0] > 2 * weight[0, 1, 1]
+    assert (weight.diagonal(dim1=-2, dim2=-1) >= 0).all()
+
+
+def test_the_ridge_is_the_one_that_held_out_folds_ask_for() -> None:
+    cases, folds = planted_cases(120, multi_class=True), np.arange(120) % 4
+    seen = cases.targets[:, None] + torch.randn(120, 3, 3, generator=torch.Generator().manual_seed(0))
+    log_odds = seen  # of normal densities that are one standard deviation apart: three sides to be added as they are
+
+    as_they_are = choose_ridge(log_odds, cases.targets, folds)
+    turned_round = choose_ridge(log_odds[..., [1, 2, 0]], cases.targets, folds)
+
+    assert turned_round < as_they_are
 
 
 def test_without_cases_the_weights_are_neutral() -> None:
@@ -103,6 +141,33 @@ def test_answers_that_are_not_stated_weigh_nothing() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_shares_of_a_weighted_sum_are_those_of_the_lowest_loss_and_sum_to_one(multi_class: bool) -> None:
+    cases = planted_cases(200, multi_class=multi_class)
+    draw = torch.Generator().manual_seed(0)
+    loudness = torch.tensor([0.5, 1.5])[:, None]
+    sources = loudness * (2 * cases.targets[:, None] - 1) + torch.randn(200, 2, 3, generator=draw)
+    chance = sources.softmax(-1) if multi_class else sources.sigmoid()
+
+    share = fit_shares(sources, cases.targets, multi_class)
+
+    def loss(first: float) -> float:
+        mixed = (torch.tensor([first, 1 - first])[:, None] * chance).sum(dim=1)
+        return float(loss_of(mixed.log() if multi_class else mixed.logit(), cases.targets, multi_class))
+
+    best = min((i / 50 for i in range(1, 50)), key=loss)
+    torch.testing.assert_close(share.sum(dim=0), torch.ones(3))
+    assert abs(float(share[0].mean()) - best) < 0.05
+    assert (share[0] < share[1]).all()
+
+
+def test_without_cases_or_stated_answers_the_shares_are_even() -> None:
+    sources, silent = torch.randn(5, 2, 3), torch.full((5, 3), torch.nan)
+
+    torch.testing.assert_close(fit_shares(sources, silent, multi_class=False), torch.full((2, 3), 0.5))
+    torch.testing.assert_close(fit_shares(sources[:0], silent[:0], multi_class=True), torch.full((2, 3), 0.5))
+
+
 def test_a_missing_side_has_a_stack_of_its_own() -> None:
     cases = planted_cases(200)
     heard = (2 * cases.targets - 1)[:, None] + torch.randn(200, 1, 3, generator=torch.Generator().manual_seed(0))
@@ -110,10 +175,10 @@ def test_a_missing_side_has_a_stack_of_its_own() -> None:
 
     fit_stack(made, heard.expand(-1, 3, -1), cases)  # three sides that say one thing
 
-    alone, together = made.stack_weight[IMAGE_ONLY, 0], made.stack_weight[ALL, 0]
+    alone, together = of_itself(made)[IMAGE_ONLY, 0], of_itself(made)[ALL, 0]
     assert (alone > 2 * together).all()
-    assert (made.stack_weight[IMAGE_ONLY, 1:] == 0).all()
-    assert (made.stack_weight[0] == 0).all()
+    assert (made.rule.stack_weight[IMAGE_ONLY, 1:] == 0).all()
+    assert (made.rule.stack_weight[0] == 0).all()
 
 
 def test_a_pattern_is_weighed_on_cases_that_have_all_of_its_sides() -> None:
@@ -126,7 +191,8 @@ def test_a_pattern_is_weighed_on_cases_that_have_all_of_its_sides() -> None:
     fit_stack(one, heard, cases)
     fit_stack(other, heard, turned)  # other answers where there is no image
 
-    same = (one.stack_weight == other.stack_weight).flatten(1).all(dim=1) & (one.stack_bias == other.stack_bias).all(1)
+    same = (one.rule.stack_weight == other.rule.stack_weight).flatten(1).all(dim=1)
+    same &= (one.rule.stack_bias == other.rule.stack_bias).all(dim=1)
     assert same.tolist() == [bool(modalities_of(pattern)[0]) for pattern in range(PATTERNS)]
 
 
@@ -138,31 +204,31 @@ def test_of_a_case_with_nothing_the_stack_says_how_frequent_each_label_is() -> N
 
     fit_stack(made, torch.zeros(400, 3, 3), replace(cases, targets=targets))
 
-    assert made.stack_bias[0, 0].sigmoid().item() == pytest.approx(0.1, abs=0.01)
+    assert made.rule.stack_bias[0, 0].sigmoid().item() == pytest.approx(0.1, abs=0.01)
 
 
 def test_an_interaction_that_does_not_pay_has_no_gate_and_the_model_is_its_stack_to_the_last_digit() -> None:
     train, validation = planted_cases(90, seed=1), planted_cases(60, seed=2, missing=0.2)
     made = body()
     fit_stack(made, fit_heads(made, train, QUICK), train)
-    made.interaction = Answer(0.0, noise=2.0)  # type: ignore[assignment]  # anything that speaks
+    made.rule.interaction = Answer(0.0, noise=2.0)  # anything that speaks
 
     choose_gates(made, replace(validation, heard=fuse._said(made, validation).detach()))
 
-    assert (made.gate == 0).all()
+    assert (gate_of(made) == 0).all()
     assert torch.equal(infer(made, validation), stacked_ensemble(made, validation))
 
 
 def test_an_interaction_that_pays_is_let_in_and_only_where_sides_can_interact() -> None:
     validation = planted_cases(80, seed=2)
     made = body()
-    made.interaction = Answer(1.0)  # type: ignore[assignment]  # the heads know nothing, and it knows the answer
+    made.rule.interaction = Answer(1.0)  # the heads know nothing, and it knows the answer
 
     choose_gates(made, replace(validation, heard=torch.zeros(80, 3, 3)))
 
     alone = [pattern for pattern in range(PATTERNS) if int(modalities_of(pattern).sum()) < 2]
-    assert (made.gate[alone] == 0).all()
-    assert (made.gate[[3, 5, ALL]] == 1).all()  # every pattern with an image
+    assert (gate_of(made)[alone] == 0).all()
+    assert (gate_of(made)[[3, 5, ALL]] == 1).all()  # every pattern with an image
 
 
 def test_a_gain_within_one_standard_error_is_no_gain() -> None:
@@ -189,7 +255,7 @@ def test_calibration_lowers_the_held_out_loss_of_a_model_that_is_too_sure(multi_
     inside = fusion_of(made)
     train = planted_cases(150, seed=5, loudness=(0.4, 0, 0), multi_class=multi_class)
     fit_stack(inside, fit_heads(inside, train, QUICK), train)
-    inside.stack_weight *= 8
+    inside.rule.stack_weight *= 8
     before = loss_of(infer(inside, test), test.targets, multi_class)
 
     calibrate(made, validation)
@@ -199,12 +265,15 @@ def test_calibration_lowers_the_held_out_loss_of_a_model_that_is_too_sure(multi_
     assert after < 0.8 * before
 
 
-def test_a_trained_network_is_calibrated_on_validation_cases(tmp_path: Path) -> None:
+def test_a_network_is_calibrated_on_what_heads_without_them_said_of_validation_cases(
+    tmp_path: Path,
+) -> None:
     train, validation = (planted_cases(60, seed=s, loudness=(0.4, 0.2, 0)) for s in (1, 2))
-    made = trained(tmp_path, train, validation)
+    made = network()
+    told = fuse.train_network(made, train, validation, QUICK, tmp_path, silent)
     scale, shift = made.scale.clone(), made.shift.clone()
 
-    calibrate(made, validation)
+    calibrate(made, told)
     assert torch.equal(made.scale, scale)
     assert torch.equal(made.shift, shift)
 
@@ -213,10 +282,12 @@ def test_a_trained_network_is_calibrated_on_validation_cases(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("multi_class", [False, True])
-def test_a_small_fusion_learns_what_its_sides_say(tmp_path: Path, multi_class: bool) -> None:
+@pytest.mark.parametrize("kind", ["weighted_sum", "product", "gated", "cross_attention"])
+def test_a_small_fusion_learns_what_its_sides_say(tmp_path: Path, kind: str, multi_class: bool) -> None:
     train, validation, test = (planted_cases(90, seed=s, missing=0.1, multi_class=multi_class) for s in (1, 2, 3))
 
-    chance = infer(trained(tmp_path, train, validation, multi_class=multi_class), test).sigmoid()
+    made = trained(tmp_path, train, validation, multi_class=multi_class, kind=kind)
+    chance = infer(made, test).sigmoid()
 
     said, truth = (chance.argmax(1), test.targets.argmax(1)) if multi_class else (chance.round(), test.targets)
     assert said.eq(truth).float().mean() > 0.9
@@ -246,17 +317,23 @@ def test_a_side_that_nobody_has_is_never_heard(tmp_path: Path) -> None:
     assert torch.isfinite(infer(made, validation)).all()
 
 
-@pytest.mark.parametrize("part", ["heads", "stack"])
-def test_heads_and_stack_are_fitted_without_a_look_at_validation(tmp_path: Path, part: str) -> None:
+def test_what_a_head_says_of_a_validation_case_does_not_depend_on_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_STRENGTHS", (1.5,))  # which is chosen by all cases together
     train, validation = planted_cases(60, seed=1), planted_cases(60, seed=2)
-    wrong = replace(validation, targets=1 - validation.targets)
+    turned = validation.targets.clone()
+    turned[7] = 1 - turned[7]
 
-    honest = fusion_of(trained(tmp_path / "honest", train, validation)).state_dict()
-    misled = fusion_of(trained(tmp_path / "misled", train, wrong)).state_dict()
+    def heard(name: str, cases: Examples) -> Tensor:
+        said = fuse.train_network(network(), train, cases, QUICK, tmp_path / name, silent).heard
+        assert said is not None
+        return said
 
-    names = [name for name in honest if name.startswith(part)]
-    assert names
-    assert all(torch.equal(honest[name], misled[name]) for name in names)
+    honest, misled = heard("honest", validation), heard("misled", replace(validation, targets=turned))
+
+    torch.testing.assert_close(honest[7], misled[7])
+    assert not torch.allclose(honest, misled)  # it does speak to the heads of the others
 
 
 def test_the_interaction_takes_no_step_on_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +368,7 @@ def test_the_interaction_hears_the_heads_as_they_speak_of_cases_that_they_have_n
     made = trained(tmp_path, train, validation)
 
     assert heard[0] is not None
-    torch.testing.assert_close(heard[0], fit_heads(fusion_of(made), train, QUICK))
+    torch.testing.assert_close(heard[0], fit_heads(fusion_of(made), train.and_also(validation), QUICK)[:60])
     assert not torch.allclose(heard[0], fuse._said(fusion_of(made), train), atol=0.1)
 
 

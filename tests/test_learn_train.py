@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from medmm.errors import CohortError, ConfigError, Reason
 from medmm.judge.metrics import youden_threshold
 from medmm.learn.encode import encode_cohort
 from medmm.learn.fit import Epoch, Examples, infer
-from medmm.learn.train import train
+from medmm.learn.split import split_patients
+from medmm.learn.train import learn_parts, prepare, train
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
-from tests.cohorts import Diary, Run, copy_cohort, dials, table, train_small
+from tests.cohorts import Diary, Run, copy_cohort, dials, in_folds, table, train_small
 
 Rows = list[dict[str, str]]
 LABELS = ("pneumonia", "heart_failure", "lung_cancer", "pneumothorax", "pulmonary_embolism")
@@ -77,16 +79,22 @@ def test_the_model_folder_loads_and_says_the_same(run: Run, features: Path) -> N
     np.testing.assert_allclose(said.numpy(), comparison.systems["fused"], atol=1e-6)
 
 
-def test_thresholds_are_chosen_on_validation_cases_and_on_no_others(run: Run, features: Path) -> None:
-    model = Model.load(run.out / "model")
-    encoded = encode_cohort(run.cohort, model.encoders, features, lambda done, total: None, workers=1)
-    chosen = [case for case in encoded.cases if case.row.case_id in case_ids(run, "validation")]
+def test_thresholds_are_chosen_on_what_heads_without_them_said_of_validation_cases(
+    run: Run, sample: Path, features: Path, tmp_path: Path
+) -> None:
+    prepared = prepare(read_cohort(sample), dials(), features, Diary(), workers=1)
+    parts = split_patients(prepared.patients, dials().split, dials().training.seed)
+    learned = learn_parts(prepared, parts, dials(), tmp_path, Diary())
+    validation = learned.sets["validation"]
+    assert validation.heard is not None
 
-    said = model.log_odds([case.features(model.encoders, model.bins) for case in chosen]).sigmoid().numpy()
+    held_out, met = (infer(learned.network, cases).sigmoid() for cases in (validation, replace(validation, heard=None)))
 
-    answers = np.array([[case.row.targets[label] for label in LABELS] for case in chosen])
+    assert not torch.allclose(held_out, met, atol=0.02)
+    assert {case.case_id for case in validation.features} == case_ids(run, "validation")
     for i, label in enumerate(LABELS):
-        assert model.card.thresholds[label] == pytest.approx(youden_threshold(answers[:, i], said[:, i]), abs=1e-6)
+        chosen = youden_threshold(validation.targets[:, i].numpy(), held_out[:, i].numpy())
+        assert run.trained.model.card.thresholds[label] == pytest.approx(chosen, abs=1e-6)
 
 
 def test_prevalence_is_that_of_the_stated_training_cases(run: Run) -> None:
@@ -313,6 +321,94 @@ def test_a_cohort_without_labels_is_refused_before_anything_is_encoded(sample: P
         train(read_cohort(sample, config), dials(), tmp_path / "run", tmp_path / "features", Diary())
 
     assert not (tmp_path / "features").exists()
+
+
+@pytest.fixture(scope="module")
+def folded(sample: Path, features: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of two folds; nobody may write into it."""
+    return train_small(sample, tmp_path_factory.mktemp("folded"), features, run=in_folds())
+
+
+def part_of(out: Path) -> dict[str, str]:
+    return {row["case_id"]: row["part"] for row in table(out / "split.csv")}
+
+
+def test_folds_judge_every_case_by_the_model_that_never_saw_its_patient(folded: Run, features: Path) -> None:
+    comparison, patient_of = folded.trained.comparison, {row.case_id: row.patient_id for row in folded.cohort.rows}
+    encoded = {case.row.case_id: case for case in prepare(folded.cohort, in_folds(), features, Diary(), 1).cases}
+    assert sorted(comparison.case_ids) == sorted(patient_of)
+    assert comparison.strata is not None
+    assert comparison.thresholds is not None
+
+    for fold in range(2):
+        rows = np.flatnonzero(comparison.strata == fold)
+        parts, model = part_of(folded.out / f"fold-{fold + 1}"), Model.load(folded.out / f"fold-{fold + 1}" / "model")
+        judged = [comparison.case_ids[row] for row in rows]
+        seen = {patient_of[case_id] for case_id, part in parts.items() if part != "test"}
+        assert seen.isdisjoint(patient_of[case_id] for case_id in judged)
+        cases = [encoded[case_id].features(model.encoders, model.bins) for case_id in judged]
+        said = model.log_odds(cases).sigmoid().numpy()
+        np.testing.assert_allclose(said, comparison.systems["fused"][rows], atol=1e-6)
+        np.testing.assert_allclose(comparison.thresholds[rows], [list(model.card.thresholds.values())] * len(rows))
+
+
+def test_each_fold_has_validation_patients_and_the_last_model_tests_nobody(folded: Run) -> None:
+    for fold in (1, 2):
+        assert set(part_of(folded.out / f"fold-{fold}").values()) == {"train", "validation", "test"}
+
+    last = part_of(folded.out)
+
+    assert set(last.values()) == {"train", "validation"}
+    assert len(last) == len(folded.cohort.rows)
+    assert Model.load(folded.out / "model").model_id == folded.trained.model.model_id
+    assert sum(folded.trained.model.card.cases.values()) == len(folded.cohort.rows)
+
+
+def test_folds_that_were_stopped_go_on_where_they_were(folded: Run, features: Path, tmp_path: Path) -> None:
+    class Stopped(Diary):
+        def epoch(self, stage: str, epoch: Epoch) -> None:
+            super().epoch(stage, epoch)
+            if (stage, epoch.number) == ("fold 2 of 2: interaction", 1):
+                raise Killed
+
+    again = Diary()
+    with pytest.raises(Killed):
+        train(folded.cohort, in_folds(), tmp_path, features, Stopped(), workers=1)
+
+    resumed = train(folded.cohort, in_folds(), tmp_path, features, again, workers=1)
+
+    assert not any(stage.startswith("fold 1") for stage, _ in again.epochs)
+    assert resumed.model.model_id == folded.trained.model.model_id
+    for name, chance in folded.trained.comparison.systems.items():
+        np.testing.assert_array_equal(resumed.comparison.systems[name], chance)
+
+
+def test_a_folder_of_folds_is_no_place_for_a_hold_out(folded: Run, features: Path) -> None:
+    before = files_in(folded.out)
+
+    with pytest.raises(ConfigError, match="holds another run"):
+        train(folded.cohort, dials(), folded.out, features, Diary(), workers=1)
+
+    assert files_in(folded.out) == before
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_learns_and_leaves_a_model_that_says_the_same_when_loaded(
+    run: Run, features: Path, tmp_path: Path, precision: str
+) -> None:
+    small = dials()
+    mixed = small.model_copy(update={"training": small.training.model_copy(update={"precision": precision})})
+
+    done = train(run.cohort, mixed, tmp_path, features, Diary(), workers=1)
+    exact, coarse = (json.loads((out / "work/model/interaction/done.json").read_text()) for out in (run.out, tmp_path))
+
+    losses = [[epoch["train_loss"] for epoch in epochs] for epochs in (exact, coarse)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
+    assert losses[0] != losses[1]
+    assert {weights.dtype for weights in Model.load(tmp_path / "model").network.state_dict().values()} == {
+        torch.float32
+    }
+    assert np.isfinite(done.comparison.systems["fused"]).all()
 
 
 def test_what_is_kept_of_a_run_names_no_patient_and_quotes_no_note(run: Run) -> None:

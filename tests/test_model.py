@@ -10,12 +10,14 @@ from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
 from medmm.learn.fit import Examples, fit
 from medmm.model.batch import VIEW, Batch, Features, collate
-from medmm.model.fusion import PATTERNS, Fusion, Network, modalities_of, pattern_of
+from medmm.model.fusion import PATTERNS, Fusion, Network, Product, WeightedSum, modalities_of, pattern_of
 from medmm.model.heads import Widths
 from medmm.tensors import BINS
 from tests.models import LABELS, WIDTHS, cases_of_every_pattern, fusion, random_case, random_network
 
-DIALS = [("cross_attention", 1), ("cross_attention", 2), ("concat", 1)]
+KINDS = ("concat", "weighted_sum", "product", "gated", "cross_attention")
+LEARNT = ("gated", "cross_attention")
+DIALS = [*((kind, 1) for kind in KINDS), ("cross_attention", 2)]
 
 
 @pytest.fixture(params=[(*dials, multi) for dials in DIALS for multi in (False, True)], ids=str)
@@ -149,7 +151,7 @@ def test_nothing_is_left_to_chance_in_use(network: Network) -> None:
     assert torch.equal(answer(network, cases), first)
 
 
-@pytest.mark.parametrize("kind", ["cross_attention", "concat"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("left_out", range(len(MODALITIES)))
 def test_a_modality_that_the_configuration_leaves_out_is_never_heard(kind: str, left_out: int) -> None:
     kept = tuple(name for name in MODALITIES if name != MODALITIES[left_out])
@@ -163,7 +165,7 @@ def test_a_modality_that_the_configuration_leaves_out_is_never_heard(kind: str, 
     same(answer(network, replace(batch, **{name: getattr(batch, name) + 1})), answer(network, batch))
 
 
-@pytest.mark.parametrize("kind", ["cross_attention", "concat"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_probabilities_of_classes_sum_to_one(kind: str) -> None:
     network = random_network(fusion(kind), multi_class=True)
     network.scale *= 20  # sure of itself, where rounding would show
@@ -187,14 +189,19 @@ def test_the_log_odds_of_classes_are_those_of_the_softmax() -> None:
     assert odds.isfinite().all()
 
 
-@pytest.mark.parametrize("multi_class", [False, True])
-def test_fewer_than_two_modalities_do_not_interact(multi_class: bool) -> None:
-    network = random_network(fusion(), multi_class=multi_class)
+def body_of(network: Network) -> Fusion:
     assert isinstance(network.body, Fusion)
+    return network.body
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_fewer_than_two_modalities_do_not_interact(kind: str, multi_class: bool) -> None:
+    body = body_of(random_network(fusion(kind), multi_class=multi_class))
     batch = collate(cases_of_every_pattern())
 
     with torch.inference_mode():
-        added = network.body.interaction(batch, network.body.said(batch))
+        added = body(batch) - body.rule.stacked(body.said(batch), pattern_of(batch.present))
 
     few = batch.present.sum(dim=1) < 2
     assert few.sum() == 4
@@ -202,28 +209,79 @@ def test_fewer_than_two_modalities_do_not_interact(multi_class: bool) -> None:
     assert (added[~few].abs() > 1e-4).all()
 
 
-def test_without_its_gate_the_model_is_its_stack() -> None:
-    network = random_network(fusion())
-    assert isinstance(network.body, Fusion)
-    network.body.gate.zero_()
+@pytest.mark.parametrize("kind", LEARNT)
+def test_without_its_gate_the_model_is_its_stack(kind: str) -> None:
+    body = body_of(random_network(fusion(kind)))
+    assert body.gate is not None
+    body.gate.zero_()
     batch = collate(cases_of_every_pattern())
 
     with torch.inference_mode():
-        said = network.body.said(batch)
-        stack = network.body.stacked(said, pattern_of(batch.present))
-        got = network.body(batch)
+        said = body.said(batch)
+        got = body(batch)
 
-    same(got, stack)
+    same(got, body.rule.stacked(said, pattern_of(batch.present)))
     assert (said[~batch.present] == 0).all()
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+def test_a_rule_that_has_learnt_nothing_is_its_stack(kind: str) -> None:
+    body = Network(WIDTHS, len(LABELS), False, fusion(kind)).eval().body
+    assert isinstance(body, Fusion)
+    batch = collate(cases_of_every_pattern(), torch.randn(8, 3, 3, generator=torch.Generator().manual_seed(0)))
+
+    with torch.inference_mode():
+        same(body(batch), body.rule.stacked(body.said(batch), pattern_of(batch.present)))
+
+
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_a_weighted_sum_is_the_mean_of_the_probabilities_of_the_sides_that_are_there(multi_class: bool) -> None:
+    body = body_of(random_network(fusion("weighted_sum"), multi_class=multi_class))
+    assert isinstance(body.rule, WeightedSum)
+    if multi_class:  # one set of shares for all classes, as training gives them
+        body.rule.share.copy_(body.rule.share[..., :1].expand(-1, -1, len(LABELS)))
+    batch = collate(cases_of_every_pattern())
+
+    with torch.inference_mode():
+        said, got = body.said(batch), body(batch)
+
+    chance = said.softmax(-1) if multi_class else said.sigmoid()
+    expected = (chance * body.rule.share[pattern_of(batch.present)]).sum(dim=1)
+    torch.testing.assert_close((got.softmax(-1) if multi_class else got.sigmoid())[1:], expected[1:])
+    torch.testing.assert_close(got[0], body.rule.prior)
+
+
+def test_a_product_counts_what_is_known_beforehand_once() -> None:
+    body = body_of(random_network(fusion("product")))
+    batch = collate(cases_of_every_pattern())
+
+    with torch.inference_mode():
+        said, got = body.said(batch), body(batch)
+
+    assert isinstance(body.rule, Product)
+    sides = batch.present.sum(dim=1, keepdim=True)
+    same(got, said.sum(dim=1) - (sides - 1) * body.rule.prior)
+
+
+def test_a_gate_weighs_two_cases_differently_and_a_side_that_is_absent_never() -> None:
+    body = body_of(random_network(fusion("gated")))
+    heard = torch.ones(2, len(MODALITIES), len(LABELS))
+    one, other = random_case(1, words=0), random_case(2, words=0)
+
+    with torch.inference_mode():
+        answers = body(collate([one, other], heard))
+        heard[:, MODALITIES.index("note")] = 50
+        same(body(collate([one, other], heard)), answers)
+
+    assert (answers[0] - answers[1]).abs().max() > 1e-3
 
 
 def test_a_stack_does_not_hear_the_mean_of_class_logits() -> None:
     network = random_network(fusion(), multi_class=True)
-    assert isinstance(network.body, Fusion)
     case = [random_case(3)]
     before = answer(network, case)
 
-    for head in network.body.heads.values():
+    for head in body_of(network).heads.values():
         head.get_buffer("bias").add_(5)
 
     same(answer(network, case), before)
@@ -231,7 +289,7 @@ def test_a_stack_does_not_hear_the_mean_of_class_logits() -> None:
 
 def test_a_cohort_without_a_record_is_answered_from_the_other_two() -> None:
     widths = replace(WIDTHS, columns=0)
-    for kind in ("cross_attention", "concat"):
+    for kind in KINDS:
         network = random_network(fusion(kind), widths=widths)
 
         answers = answer(network, [random_case(1, widths=widths), random_case(2, words=0, widths=widths)])
@@ -249,12 +307,11 @@ def test_several_films_of_a_case_are_told_apart_by_their_view() -> None:
 
 
 def test_what_was_heard_from_other_folds_stands_for_the_heads() -> None:
-    network = random_network(fusion())
-    assert isinstance(network.body, Fusion)
+    body = body_of(random_network(fusion()))
     cases = cases_of_every_pattern()
     heard = torch.randn(len(cases), len(MODALITIES), len(LABELS), generator=torch.Generator().manual_seed(3))
 
-    said = network.body.said(collate(cases, heard))
+    said = body.said(collate(cases, heard))
 
     present = collate(cases).present[..., None]
     assert torch.equal(said, heard * present)
@@ -269,7 +326,7 @@ def test_patterns_and_modalities_name_each_other() -> None:
 @pytest.mark.parametrize("kind", ["cross_attention", "concat"])
 def test_four_cases_can_be_learnt_by_heart(kind: str, multi_class: bool) -> None:
     config = fusion(kind, dropout=0, modality_dropout=0)
-    widths = Widths(image=6, note=8, columns=3, bins=BINS)
+    widths = Widths(image=6, note=8, layer=4, columns=3, bins=BINS)
     torch.manual_seed(0)
     body = Network(widths, len(LABELS), multi_class, config).body
     truth = (

@@ -469,7 +469,9 @@ def with_prior(seed: int = 0, patches: int = 6, prior: int = 3) -> Features:
 
 @pytest.fixture(params=["cross_attention", "concat"])
 def knows_priors(request: pytest.FixtureRequest) -> Any:
-    network = random_network(fusion(request.param), widths=Widths(image=6, note=8, columns=3, bins=BINS, prior=True))
+    network = random_network(
+        fusion(request.param), widths=Widths(image=6, note=8, layer=4, columns=3, bins=BINS, prior=True)
+    )
     return lambda cases: network(collate(cases)).detach()
 
 
@@ -558,8 +560,8 @@ def test_without_a_prior_column_the_network_is_what_it_was() -> None:
     plain = build_network(cohort(), RunConfig(fusion=fusion()), _Sizes())  # type: ignore[arg-type]
     names = {name for name, _ in plain.named_parameters()}
 
-    assert "body.interaction.places.further" in names
-    assert (plain.state_dict()["body.interaction.places.further"] == 0).all()
+    assert "body.rule.interaction.places.further" in names
+    assert (plain.state_dict()["body.rule.interaction.places.further"] == 0).all()
     assert plain.state_dict()["body.heads.image.centre"].shape == (18,)
     assert CohortConfig().prior == ""
 
@@ -570,4 +572,4 @@ class _Sizes:
     image_width = 6
 
     class text:  # noqa: N801
-        width = 8
+        width = frozen_width = 8

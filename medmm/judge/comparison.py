@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -24,11 +24,45 @@ class Comparison:
     patients: tuple[str, ...]
     present: np.ndarray
     """(N, M) bool."""
+    strata: np.ndarray | None = None
+    """(N,) which model judged each case, where several did; probabilities of two models are not on one scale."""
+    thresholds: np.ndarray | None = None
+    """(N, L) at which the model that judged a case flags it; None if all cases share those of the report."""
 
     @property
     def reference(self) -> str:
         """The system that the others are compared with: the model that was saved."""
         return next(iter(self.systems))
+
+
+def pooled(comparisons: Sequence[Comparison]) -> Comparison:
+    """Folds, or folds of several seeds, as one comparison; each keeps strata of its own.
+
+    A patient may be in several of them: a bootstrap that draws patients draws one in all of them at once.
+
+    Raises:
+        ValueError: if they do not compare the same systems, or only some of them know their thresholds.
+    """
+    first, size = comparisons[0], [len(one.case_ids) for one in comparisons]
+    if any(tuple(one.systems) != tuple(first.systems) for one in comparisons):
+        raise ValueError("only comparisons of the same systems can be pooled")
+    if len({one.thresholds is None for one in comparisons}) > 1:
+        raise ValueError("either all comparisons state their thresholds, or none")
+    strata: list[np.ndarray] = []
+    for one, cases in zip(comparisons, size, strict=True):
+        own = np.zeros(cases, dtype=np.int64) if one.strata is None else np.unique(one.strata, return_inverse=True)[1]
+        strata.append(own + (int(strata[-1].max(initial=-1)) + 1 if strata else 0))
+    return Comparison(
+        systems={name: np.concatenate([one.systems[name] for one in comparisons]) for name in first.systems},
+        targets=np.concatenate([one.targets for one in comparisons]),
+        case_ids=tuple(case_id for one in comparisons for case_id in one.case_ids),
+        patients=tuple(patient for one in comparisons for patient in one.patients),
+        present=np.concatenate([one.present for one in comparisons]),
+        strata=np.concatenate(strata),
+        thresholds=None
+        if first.thresholds is None
+        else np.concatenate([one.thresholds for one in comparisons if one.thresholds is not None]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +95,9 @@ class Report:
     """Those that the model uses."""
     ceilings: Mapping[str, float] = field(default_factory=dict)
     """Name -> macro AUROC that no model can expect to pass; known only of made-up cohorts."""
+    folds: int | None = None
+    """K-fold: how many models judged the test cases, each those patients that it never saw; the model that was saved
+    learnt by the same recipe from all patients. None for one hold-out, which the saved model itself was judged on."""
 
     def __post_init__(self) -> None:
         shape = self.comparison.targets.shape

@@ -45,18 +45,24 @@ class Score:
 
 
 class Ranking:
-    """AUROC of one label for any weights of the cases: the Mann-Whitney statistic, ties counted half."""
+    """AUROC of one label for any weights of the cases: the Mann-Whitney statistic, ties counted half.
 
-    def __init__(self, targets: np.ndarray, scores: np.ndarray) -> None:
-        """Targets (N,) 1, 0 or NaN; scores (N,)."""
+    With strata only cases of one stratum are compared: wins and pairs are summed over the strata before they are
+    divided, so each stratum counts by its pairs.
+    """
+
+    def __init__(self, targets: np.ndarray, scores: np.ndarray, strata: np.ndarray | None = None) -> None:
+        """Targets (N,) 1, 0 or NaN; scores (N,); strata (N,), one for all if None."""
         known = np.flatnonzero(np.isfinite(targets))
-        self.order = known[np.argsort(scores[known], kind="stable")]  # from the lowest score up
+        stratum = np.zeros(len(targets), dtype=np.int64) if strata is None else strata
+        self.order = known[np.lexsort((scores[known], stratum[known]))]  # by stratum, then from the lowest score up
         self.positive = (targets[self.order] == 1)[:, None]
-        ranked = scores[self.order]
-        self.tie_starts = np.flatnonzero(np.r_[len(ranked) > 0, ranked[1:] != ranked[:-1]])
+        of = stratum[self.order]
+        self.tie_starts = _starts(scores[self.order], of)
+        self.stratum_starts = _starts(of[self.tie_starts])
 
     def auroc(self, weights: np.ndarray) -> np.ndarray:
-        """Weights (K, N) -> (K,); NaN where one of the answers has no weight."""
+        """Weights (K, N) -> (K,); NaN where no stratum has weight on both answers."""
         if not len(self.order):
             return np.full(len(weights), np.nan)
         blocks = (weights[first : first + _BLOCK] for first in range(0, len(weights), _BLOCK))
@@ -66,22 +72,53 @@ class Ranking:
         drawn = weights[:, self.order].T.astype(np.float64)  # (stated cases, K)
         up = np.add.reduceat(drawn * self.positive, self.tie_starts, axis=0)  # (different scores, K)
         down = np.add.reduceat(drawn * ~self.positive, self.tie_starts, axis=0)
-        beaten = np.cumsum(down, axis=0) - 0.5 * down
-        pairs = up.sum(axis=0) * down.sum(axis=0)
-        return np.where(pairs > 0, (up * beaten).sum(axis=0) / np.maximum(pairs, 1e-12), np.nan)
+        ups, downs = (np.add.reduceat(each, self.stratum_starts, axis=0) for each in (up, down))  # (strata, K)
+        elsewhere = np.cumsum(downs, axis=0) - downs
+        won = (up * (np.cumsum(down, axis=0) - 0.5 * down)).sum(axis=0) - (ups * elsewhere).sum(axis=0)
+        pairs = (ups * downs).sum(axis=0)
+        return np.where(pairs > 0, won / np.maximum(pairs, 1e-12), np.nan)
 
 
-def auroc(targets: np.ndarray, scores: np.ndarray) -> float:
+def _starts(*keys: np.ndarray) -> np.ndarray:
+    """Where a run of equal keys begins."""
+    changed = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.flatnonzero(np.r_[len(keys[0]) > 0, changed])
+
+
+def auroc(targets: np.ndarray, scores: np.ndarray, strata: np.ndarray | None = None) -> float:
     """AUROC of one label; NaN unless both answers are there."""
-    return float(Ranking(targets, scores).auroc(np.ones((1, len(targets))))[0])
+    return float(Ranking(targets, scores, strata).auroc(np.ones((1, len(targets))))[0])
 
 
-def average_precision(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """Area under the precision-recall curve of one label (N,), not interpolated; NaN unless both answers are there."""
+def placements(targets: np.ndarray, scores: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Scores of one label that can be ranked across strata (Pepe and Cai 2004): (N,).
+
+    Each is the share of the absent cases of its own stratum that it beats, ties counted half; NaN without any.
+    """
+    placed = np.full(len(scores), np.nan)
+    for stratum in np.unique(strata):
+        rows = strata == stratum
+        absent = np.sort(scores[rows & (targets == 0)])
+        if len(absent):
+            beaten = [np.searchsorted(absent, scores[rows], side=side) for side in ("left", "right")]
+            placed[rows] = np.mean(beaten, axis=0) / len(absent)
+    return placed
+
+
+def average_precision(targets: np.ndarray, probabilities: np.ndarray, strata: np.ndarray | None = None) -> float:
+    """Area under the precision-recall curve of one label (N,), not interpolated; NaN unless both answers are there.
+
+    It is the mean over present cases of the precision at their rank; with strata, of that within their own stratum.
+    """
     from sklearn.metrics import average_precision_score
 
-    y, p = _stated(targets, probabilities)
-    return float(average_precision_score(y, p)) if _both(y) else float("nan")
+    total, present = 0.0, 0
+    for rows in [np.ones(len(targets), dtype=bool)] if strata is None else [strata == one for one in np.unique(strata)]:
+        y, p = _stated(targets[rows], probabilities[rows])
+        if _both(y):
+            total += float(average_precision_score(y, p)) * int(y.sum())
+            present += int(y.sum())
+    return total / present if present else float("nan")
 
 
 def brier(targets: np.ndarray, probabilities: np.ndarray) -> float:
@@ -124,6 +161,7 @@ def score_systems(
     reference: str,
     resamples: int = 1000,
     seed: int = 0,
+    strata: np.ndarray | None = None,
 ) -> tuple[Score, ...]:
     """Compare systems on the same cases and the same resamples of patients.
 
@@ -135,6 +173,7 @@ def score_systems(
         reference: the system that the others are compared with.
         resamples: bootstrap samples; percentile intervals.
         seed: of the bootstrap.
+        strata: (N,) which model judged each case; only cases that the same model judged are ranked together.
 
     Raises:
         ValueError: if a score is not a finite number: it could not be ranked.
@@ -143,7 +182,9 @@ def score_systems(
         raise ValueError("every score must be a finite number")
     weights = with_sample(resample_patients(patients, resamples, seed))
     values = {
-        name: np.stack([Ranking(targets[:, i], scores[:, i]).auroc(weights) for i in range(len(labels))], axis=1)
+        name: np.stack(
+            [Ranking(targets[:, i], scores[:, i], strata).auroc(weights) for i in range(len(labels))], axis=1
+        )
         for name, scores in systems.items()
     }  # (1 + resamples, L); row 0 is the sample itself
     macro = {name: _mean(value, values[reference][0]) for name, value in values.items()}
@@ -201,7 +242,6 @@ def youden_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
 class Operation:
     """What the threshold does to the test cases of one label."""
 
-    threshold: float
     sensitivity: Estimate
     specificity: Estimate
     present: int
@@ -210,19 +250,18 @@ class Operation:
 
 
 def operate(
-    targets: np.ndarray, probabilities: np.ndarray, threshold: float, draws: np.ndarray | None = None
+    targets: np.ndarray, probabilities: np.ndarray, threshold: float | np.ndarray, draws: np.ndarray | None = None
 ) -> Operation:
     """Sensitivity and specificity of one label (N,) at a threshold; NaN where nobody has it, or everybody.
 
     Args:
         targets: (N,).
         probabilities: (N,); a case is flagged at or above the threshold.
-        threshold: in [0, 1].
+        threshold: in [0, 1]; or (N,), each case's own.
         draws: (K, N) from `resample_patients`; without it there is no interval.
     """
     flagged, yes, no = probabilities >= threshold, targets == 1, targets == 0
     return Operation(
-        threshold=threshold,
         sensitivity=share(flagged, yes, draws),
         specificity=share(~flagged, no, draws),
         present=int(yes.sum()),

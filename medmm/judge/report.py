@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from medmm.files import write_whole
 from medmm.judge import plots, words
 from medmm.judge.comparison import Comparison, Report
+from medmm.judge.metrics import placements
 from medmm.judge.page import render
 from medmm.judge.summary import FEW, TOO_FEW, Summary, summarise
 
@@ -58,19 +59,25 @@ def _drawings(report: Report, summary: Summary) -> dict[str, Any]:
     def safe(svg: str | None) -> Markup | None:
         return None if svg is None else Markup(svg)  # noqa: S704  # our own drawing
 
-    comparison = report.comparison
-    shown = [comparison.systems[name] for name in (comparison.reference, *words.single_sides(report))]
+    shown = (report.comparison.reference, *words.single_sides(report))
     rows = summary.labels[:MOST_PLOTS]
     return {
         "forest": safe(plots.forest(report.scores, report.ceilings)),
-        "rocs": [
-            safe(plots.roc(f"roc-{i}", comparison.targets[:, i], [system[:, i] for system in shown]))
-            for i in range(len(rows))
-        ],
+        "rocs": [safe(plots.roc(f"roc-{i}", *_ranked(report.comparison, shown, i))) for i in range(len(rows))],
         "diagrams": [
             safe(plots.reliability_diagram(f"reliability-{i}", row.reliability)) for i, row in enumerate(rows)
         ],
     }
+
+
+def _ranked(comparison: Comparison, shown: Sequence[str], label: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Targets of a label (N,), and of each system scores (N,) that can be ranked together."""
+    targets, strata = comparison.targets[:, label], comparison.strata
+    scores = [comparison.systems[name][:, label] for name in shown]
+    if strata is None:
+        return targets, scores
+    placed = [placements(targets, score, strata) for score in scores]
+    return np.where(np.isfinite(placed[0]), targets, np.nan), placed
 
 
 def _plain(value: Any) -> Any:

@@ -40,6 +40,7 @@ class LabelRow:
     average_precision: float
     """Area under the precision-recall curve; a model that knows nothing has the prevalence."""
     threshold: float
+    """Of the model that was saved. Sensitivity and specificity are each test case's at that of its own model."""
     sensitivity: Estimate
     specificity: Estimate
     present: int
@@ -96,6 +97,8 @@ class Summary:
     model_id: str
     version: str
     seed: int
+    folds: int | None
+    """See Report.folds."""
     resamples: int
     parts: Mapping[str, int]
     test_cases: int
@@ -120,9 +123,10 @@ def summarise(report: Report) -> Summary:
         model_id=report.model_id,
         version=report.version,
         seed=report.seed,
+        folds=report.folds,
         resamples=report.resamples,
         parts=dict(report.parts),
-        test_cases=len(comparison.patients),
+        test_cases=len(set(comparison.case_ids)),
         test_patients=len(set(comparison.patients)),
         tally=words.tally(report.scores),
         systems=report.scores,
@@ -139,13 +143,14 @@ def _label(report: Report, i: int, draws: np.ndarray) -> LabelRow:
     comparison, label = report.comparison, report.labels[i]
     y, p = comparison.targets[:, i], comparison.systems[comparison.reference][:, i]
     known = np.isfinite(y)
-    at = operate(y, p, report.thresholds[label], draws)
+    own = comparison.thresholds
+    at = operate(y, p, report.thresholds[label] if own is None else own[:, i], draws)
     bins = int(np.clip(known.sum() // _CASES_A_BIN, 2, 10))
     return LabelRow(
         label=label,
         auroc=report.scores[0].by_label[label],
-        average_precision=average_precision(y, p),
-        threshold=at.threshold,
+        average_precision=average_precision(y, p, comparison.strata),
+        threshold=report.thresholds[label],
         sensitivity=at.sensitivity,
         specificity=at.specificity,
         present=at.present,
@@ -199,6 +204,7 @@ def _pattern(report: Report, present: tuple[str, ...], rows: np.ndarray) -> Patt
             reference=comparison.reference,
             resamples=report.resamples,
             seed=report.seed,
+            strata=None if comparison.strata is None else comparison.strata[rows],
         )
         if judged.any()
         else ()

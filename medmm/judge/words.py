@@ -37,9 +37,11 @@ def headline(report: Report) -> str:
     comparison = report.comparison
     own, *rivals = report.scores
     start = (
-        f"On {counted(len(comparison.patients), 'test case')} of "
+        f"On {counted(len(set(comparison.case_ids)), 'test case')} of "
         f"{counted(len(set(comparison.patients)), 'patient')} that training never saw, "
     )
+    if report.folds is not None:
+        start = start.removesuffix(", ") + f" ({report.folds} folds, each with a model of its own), "
     if np.isnan(own.macro.value):
         return start + "no label has both answers, so how well the model ranks cases cannot be judged."
     model = f"the {own.system} model (macro AUROC {interval(own.macro)})"

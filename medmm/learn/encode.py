@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medmm.case import Case, Note, Record, Study
+from medmm.config import AdaptConfig
 from medmm.errors import DataError
 from medmm.model.batch import Features
 from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders, FeatureCache, remarks_of
@@ -40,10 +41,18 @@ class EncodedCohort:
 
 
 def encode_cohort(
-    cohort: Cohort, encoders: Encoders, cache_folder: Path, progress: Progress, workers: int | None = None
+    cohort: Cohort,
+    encoders: Encoders,
+    cache_folder: Path,
+    progress: Progress,
+    workers: int | None = None,
+    adapt: AdaptConfig = AdaptConfig(),  # noqa: B008  # frozen
 ) -> EncodedCohort:
-    """Encode all rows of a cohort; a row that was encoded before costs a file read."""
-    reader = _Reader(cohort, encoders, FeatureCache(cache_folder, encoders))
+    """Encode all rows of a cohort; a row that was encoded before costs a file read.
+
+    Where `adapt` teaches the image encoder, the views of every picture are kept beside what was made of it.
+    """
+    reader = _Reader(cohort, encoders, FeatureCache(cache_folder, encoders), adapt)
     found: dict[str, EncodedCase | DataError] = {}
     left, keys = [], {}
     for row in cohort.rows:
@@ -71,6 +80,7 @@ class _Reader:
     cohort: Cohort
     encoders: Encoders
     cache: FeatureCache
+    adapt: AdaptConfig
 
     def keys(self, row: CaseRow) -> tuple[str, str]:
         """Names of study and prior in the cache; '' for what the row has not.
@@ -87,7 +97,7 @@ class _Reader:
 
     def known(self, row: CaseRow, keys: tuple[str, str]) -> EncodedCase | DataError | None:
         """A row whose studies are in the cache, or that has none; None if files must be decoded."""
-        study, prior = (self.cache.study(key) for key in keys)
+        study, prior = (self._kept(key) for key in keys)
         if row.study is not None and (study is None or (row.prior is not None and prior is None)):
             return None
         try:
@@ -103,13 +113,29 @@ class _Reader:
         study, prior = (self._study(key, study) for key, study in zip(keys, (case.study, case.prior), strict=True))
         return self._joined(row, study, prior, case.note, case.record, case.remarks)
 
+    def _kept(self, key: str) -> EncodedStudy | None:
+        """A study from the cache, with its views if they are wanted; None if something of it is not there."""
+        study = self.cache.study(key)
+        if study is None or self.adapt.image == "frozen":
+            return study
+        maps = self._maps(key)
+        return replace(study, maps=maps) if self.cache.has(maps) else None
+
     def _study(self, key: str, study: Study | None) -> EncodedStudy | None:
         """A study, encoded and kept."""
         if study is None:
             return None
         encoded = self.encoders.encode_study(study)
         self.cache.keep_study(key, encoded)
-        return encoded
+        if self.adapt.image == "frozen":
+            return encoded
+        maps = self._maps(key)
+        self.cache.keep_maps(maps, self.encoders.encode_views(study, encoded, self.adapt))
+        return replace(encoded, maps=maps)
+
+    def _maps(self, key: str) -> str:
+        """Name in the cache of a study's views."""
+        return self.cache.key(key.encode() + f"{self.adapt.views} views".encode())
 
     def _joined(
         self,

@@ -7,7 +7,7 @@ a run that was killed and resumed ends with the numbers of one that was not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medmm.config import TrainingConfig
+from medmm.learn.processes import accelerator, from_main, share, summed
 from medmm.model.batch import Batch, Features, collate
+from medmm.model.dropout import share_of_batch
+
+_KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_SCALE = 2.0**12
+"""Of a loss in float16 as an epoch begins; anew in each, so that an epoch does not depend on those before a stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,11 @@ class Examples:
             heard=None if self.heard is None else self.heard[index],
         )
 
+    def and_also(self, others: Examples) -> Examples:
+        """These cases and behind them others, without what heads said."""
+        targets = torch.cat([self.targets, others.targets])
+        return Examples(self.features + others.features, self.patients + others.patients, targets)
+
     def batch(self, which: Sequence[int]) -> tuple[Batch, Tensor]:
         """Collate some of the cases."""
         heard = None if self.heard is None else self.heard[list(which)]
@@ -61,6 +72,8 @@ class Epoch:
     number: int
     train_loss: float
     held_out_loss: float
+    at_most: int = 0
+    """Epochs that the stage may have; it may stop early. 0 if that is not known."""
 
 
 def loss_of(logits: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
@@ -93,29 +106,47 @@ def fit(
     multi_class: bool,
     first_epoch: int = 0,
 ) -> Iterator[Epoch]:
-    """Train the parameters that `optimizer` holds, one epoch a step; never ends by itself before config.epochs."""
-    from accelerate import Accelerator
+    """Train the parameters that `optimizer` holds, one epoch a step; never ends by itself before config.epochs.
 
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    network, optimizer = accelerator.prepare(network, optimizer)
+    Several processes share each batch and end with the numbers of one: each collates the whole batch, so that padding
+    and every random number are those of the whole, and computes its own rows.
+    """
+    here = accelerator()
+    learner = here.prepare_model(network)
+    kind = _KINDS[config.precision]
     for number in range(first_epoch, config.epochs):
         torch.manual_seed(config.seed * 100_003 + number)
         order = np.random.default_rng([config.seed, number]).permutation(len(train))
+        scaler = torch.amp.GradScaler(here.device.type, init_scale=_SCALE, enabled=kind == torch.float16)
         network.train()
         total = 0.0
         for start in range(0, len(order), config.batch_size):
             which = order[start : start + config.batch_size].tolist()
             batch, targets = train.batch(which)
-            targets = targets.to(accelerator.device)
-            loss = loss_of(network(batch.to(accelerator.device)), targets, multi_class)
+            own = share(range(len(which)))
+            rows = own or [0]  # a process that has no row computes one that counts for nothing
+            with share_of_batch(rows, len(which)), torch.autocast(here.device.type, kind, kind != torch.float32):
+                logits = learner(_rows(batch, rows).to(here.device))
+            losses = losses_of(logits.float(), targets[rows].to(here.device), multi_class)[: len(own)]
+            loss = losses.sum() / stated(targets, multi_class).sum().clamp(min=1).to(here.device)
             optimizer.zero_grad()
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
+            scaler.scale(loss * here.num_processes).backward()  # the mean of the processes' gradients is the whole's
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
             total += float(loss.detach()) * len(which)
         logits = infer(network, held_out, config.batch_size)
-        held_out_loss = float(loss_of(logits, held_out.targets, multi_class))
-        yield Epoch(number, total / max(len(train), 1), held_out_loss)
+        held_out_loss = from_main(float(loss_of(logits, held_out.targets, multi_class)))
+        yield Epoch(number, summed(total) / max(len(train), 1), held_out_loss, config.epochs)
+
+
+def _rows(batch: Batch, rows: list[int]) -> Batch:
+    """Some rows of a batch, padded as the whole is."""
+    if len(rows) == len(batch.image):
+        return batch
+    named = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: value[rows] for name, value in named.items() if value is not None})
 
 
 @torch.inference_mode()

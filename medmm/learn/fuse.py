@@ -1,7 +1,9 @@
-"""The stages that make a fusion: heads in folds, their stack, the interaction, the gate, the calibration.
+"""The stages that make a fusion: heads in folds, what their rule needs, the calibration.
 
-The default starts as the late ensemble of its own heads and departs from it only as far as validation cases pay for
-that, the same ones that stop its training early. N cases, M modalities, L labels.
+Heads learn from the training and the validation patients, in folds, and all that follows is fitted on what they say of
+cases that they have not seen: rules on both parts; gates, calibration and thresholds on those that validate. A rule
+that learns by gradient starts as the stack of its own heads and departs from it only as far as held-out cases pay for
+that. N cases, M modalities, L labels.
 """
 
 from __future__ import annotations
@@ -20,41 +22,54 @@ from medmm.config import TrainingConfig
 from medmm.learn.fit import Epoch, Examples, infer, losses_of
 from medmm.learn.probe import fit_probe
 from medmm.learn.split import folds_by_patient
-from medmm.learn.stack import fit_weights
+from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
 from medmm.learn.stage import Stage
-from medmm.model.fusion import PATTERNS, Fusion, Network, centred, modalities_of, pattern_of
+from medmm.model.fusion import PATTERNS, Corrected, Fusion, Network, WeightedSum, centred, modalities_of, pattern_of
 from medmm.model.heads import Probe, Textbook
 
 Tell = Callable[[str, Epoch], None]
 
 _GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _STACK_RIDGE = 2.0
+_RIDGE_FOLDS = 5
 _CALIBRATION_RIDGE = 4.0
 
 
 def train_network(
     network: Network, train: Examples, validation: Examples, config: TrainingConfig, work: Path, tell: Tell
-) -> None:
-    """Run every stage that the network's body needs, then calibrate on validation."""
+) -> Examples:
+    """Run every stage that the network's body needs, then calibrate on validation.
+
+    Returns:
+        The validation cases, with what the heads said of them in the fold that had not seen them: whatever else is
+        chosen on them must be chosen with it.
+    """
     if isinstance(network.body, Textbook):
         Stage("concat", work / "concat", tell).run(network.body, train, validation, config, network.multi_class)
     else:
-        train_fusion(network.body, train, validation, config, work, tell)
+        validation = train_fusion(network.body, train, validation, config, work, tell)
     calibrate(network, validation)
+    return validation
 
 
 def train_fusion(
     body: Fusion, train: Examples, validation: Examples, config: TrainingConfig, work: Path, tell: Tell
-) -> None:
-    """Heads in folds, stack on what they say of the fold they did not see, interaction on top, gate on validation."""
-    heard = fit_heads(body, train, config)
-    fit_stack(body, heard, train)
-    with torch.inference_mode():
-        said = _said(body, validation)
-    Stage("interaction", work / "interaction", tell).run(
-        body, replace(train, heard=heard), replace(validation, heard=said), config, body.multi_class
-    )
-    choose_gates(body, replace(validation, heard=said))
+) -> Examples:
+    """Heads in folds; stack and shares on what they say of the fold they did not see; a correction on top.
+
+    Returns:
+        As `train_network`.
+    """
+    both = train.and_also(validation)
+    heard = fit_heads(body, both, config)
+    fit_stack(body, heard, both)
+    if isinstance(body.rule, WeightedSum):
+        fit_mixture(body, heard, both)
+    train, validation = replace(train, heard=heard[: len(train)]), replace(validation, heard=heard[len(train) :])
+    if isinstance(body.rule, Corrected):
+        Stage("interaction", work / "interaction", tell).run(body, train, validation, config, body.multi_class)
+        choose_gates(body, validation)
+    return validation
 
 
 def fit_heads(body: Fusion, train: Examples, config: TrainingConfig) -> Tensor:
@@ -78,25 +93,42 @@ def fit_heads(body: Fusion, train: Examples, config: TrainingConfig) -> Tensor:
 
 def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
     """For each pattern of modalities, weigh what the heads said of held-out cases that have at least these."""
+    ridge = _STACK_RIDGE
+    if body.multi_class:
+        fold_of = folds_by_patient(train.patients, _RIDGE_FOLDS, 0)
+        ridge = choose_ridge(heard[:, torch.tensor(body.keep)], train.targets, fold_of)
     for pattern, keep, rows in _by_pattern(body.keep, train):
-        sources = heard[rows][:, keep]
-        weight, bias = fit_weights(sources, train.targets[rows], body.multi_class, _STACK_RIDGE)
-        body.stack_weight[pattern] = 0
-        body.stack_weight[pattern, keep] = weight
-        body.stack_bias[pattern] = bias
+        sources, targets = heard[rows][:, keep], train.targets[rows]
+        if body.multi_class:
+            weight, bias = fit_matrix(sources, targets, ridge)
+        else:
+            diagonal, bias = fit_weights(sources, targets, body.multi_class, ridge)
+            weight = torch.diag_embed(diagonal)
+        body.rule.stack_weight[pattern] = 0
+        body.rule.stack_weight[pattern, keep] = weight
+        body.rule.stack_bias[pattern] = bias
 
 
-def choose_gates(body: Fusion, validation: Examples) -> None:
-    """How much of the interaction each pattern gets: none, unless it pays by more than one standard error."""
-    body.gate.fill_(1)
-    for pattern, keep, rows in _by_pattern(body.keep, validation):
+def fit_mixture(body: Fusion, heard: Tensor, train: Examples) -> None:
+    """The share of each side in a weighted sum, for each pattern, from the same held-out answers as the stack."""
+    rule = cast("WeightedSum", body.rule)
+    for pattern, keep, rows in _by_pattern(body.keep, train):
+        rule.share[pattern] = 0
+        rule.share[pattern, keep] = fit_shares(heard[rows][:, keep], train.targets[rows], body.multi_class)
+
+
+def choose_gates(body: Fusion, held_out: Examples) -> None:
+    """How much of the correction each pattern gets: none, unless it pays by more than one standard error."""
+    rule = cast("Corrected", body.rule)
+    rule.gate.fill_(1)
+    for pattern, keep, rows in _by_pattern(body.keep, held_out):
         if int(keep.sum()) < 2 or int(rows.sum()) < 2:
-            body.gate[pattern] = 0
+            rule.gate[pattern] = 0
             continue
-        cases = validation.take(torch.nonzero(rows).flatten().tolist())
+        cases = held_out.take(torch.nonzero(rows).flatten().tolist())
         full = infer(body, cases, keep=keep)
-        floor = body.stacked(_heard(cases) * keep[None, :, None], torch.full((len(cases),), pattern))
-        body.gate[pattern] = _pays(floor, full - floor, cases.targets, body.multi_class)
+        floor = rule.stacked(_heard(cases) * keep[None, :, None], torch.full((len(cases),), pattern))
+        rule.gate[pattern] = _pays(floor, full - floor, cases.targets, body.multi_class)
 
 
 def _pays(floor: Tensor, correction: Tensor, targets: Tensor, multi_class: bool) -> float:
@@ -142,17 +174,17 @@ def late_ensemble(network: Network, examples: Examples) -> Tensor:
 
 
 def stacked_ensemble(body: Fusion, examples: Examples) -> Tensor:
-    """Logits of the stack alone, without the interaction: (N, L)."""
+    """Logits of the stack alone, whatever the rule: (N, L)."""
     present = examples.present & torch.tensor(body.keep)
     with torch.inference_mode():
-        return body.stacked(_said(body, examples), pattern_of(present))
+        return body.rule.stacked(_said(body, examples), pattern_of(present))
 
 
 def _said(body: Fusion, examples: Examples, batch_size: int = 64) -> Tensor:
     """What the heads say: (N, M, L)."""
     body.eval()
     batches = [range(i, min(i + batch_size, len(examples))) for i in range(0, len(examples), batch_size)]
-    device = body.gate.device
+    device = body.rule.stack_bias.device
     return torch.cat([body.said(examples.batch(which)[0].to(device)).cpu() for which in batches])
 
 

@@ -40,6 +40,7 @@ def report_of(
             reference=comparison.reference,
             resamples=resamples,
             seed=seed,
+            strata=comparison.strata,
         ),
         labels=labels,
         multi_class=card.cohort.labels.multi_class,
@@ -54,4 +55,5 @@ def report_of(
         resamples=resamples,
         modalities=card.run.fusion.modalities,
         ceilings=ceilings or {},
+        folds=card.run.split.folds,
     )

@@ -1,7 +1,8 @@
 """One stage of training: run the loop, stop early, and be able to go on after kill -9.
 
 A stage's folder holds the last epoch (weights, optimizer, history) and the best one, each written whole. When the
-stage is over only `best.safetensors` and `done.json` are left. Safetensors and JSON, never pickle.
+stage is over only `best.safetensors` and `done.json` are left. Safetensors and JSON, never pickle. Of several
+processes the main one writes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from medmm.config import TrainingConfig
 from medmm.errors import ConfigError
 from medmm.files import write_whole
 from medmm.learn.fit import Epoch, Examples, fit
+from medmm.learn.processes import accelerator, is_main, wait
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Stage:
         if (self.folder / "done.json").exists():
             _restore(network, load_file(best))
             return
+        network.to(accelerator().device)
         parameters = [p for p in network.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         history = self._resume(network, optimizer)
@@ -57,16 +60,19 @@ class Stage:
                 break
             history.append(epoch)
             self.tell(self.name, epoch)
-            if epoch.held_out_loss <= min(e.held_out_loss for e in history):
+            if is_main() and epoch.held_out_loss <= min(e.held_out_loss for e in history):
                 weights = _trained(network)
                 write_whole(best, lambda path, kept=weights: save_file(kept, path))  # type: ignore[misc]  # default binds
-            self._keep(network, optimizer, history)
+            if is_main():
+                self._keep(network, optimizer, history)
+        wait()
         if not best.exists():
             raise ConfigError(f"stage '{self.name}' never had a finite held-out loss", "Lower learning_rate")
         _restore(network.cpu(), load_file(best))
-        report = json.dumps([asdict(epoch) for epoch in history])
-        write_whole(self.folder / "done.json", lambda path: path.write_text(report))
-        (self.folder / "last.safetensors").unlink(missing_ok=True)
+        if is_main():
+            report = json.dumps([asdict(epoch) for epoch in history])
+            write_whole(self.folder / "done.json", lambda path: path.write_text(report))
+            (self.folder / "last.safetensors").unlink(missing_ok=True)
 
     def _keep(self, network: nn.Module, optimizer: torch.optim.Optimizer, history: list[Epoch]) -> None:
         state = {f"network.{name}": value for name, value in _trained(network).items()}

@@ -6,7 +6,8 @@ import csv
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -18,13 +19,15 @@ from medmm.case import MODALITIES
 from medmm.config import FusionConfig, RunConfig
 from medmm.errors import CohortError, ConfigError, DataError
 from medmm.files import write_whole
-from medmm.judge.comparison import Comparison
+from medmm.judge.comparison import Comparison, pooled
 from medmm.judge.metrics import youden_threshold
+from medmm.learn.adapt import adapt
 from medmm.learn.encode import EncodedRow, encode_cohort
 from medmm.learn.fit import Epoch, Examples, infer
 from medmm.learn.fuse import late_ensemble, stacked_ensemble, train_network
-from medmm.learn.split import Part, split_patients
-from medmm.model.encode import Encoders
+from medmm.learn.processes import agree, is_main, rank, share, wait
+from medmm.learn.split import PARTS, Part, split_fold, split_patients, split_without_test
+from medmm.model.encode import Encoders, FeatureCache
 from medmm.model.folder import Card, Model, build_network
 from medmm.model.fusion import Fusion, Network
 from medmm.read.cohort import Cohort
@@ -39,6 +42,59 @@ class Listener(Protocol):
 
     def epoch(self, stage: str, epoch: Epoch) -> None:
         """After each epoch of a stage."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A cohort that has been through the frozen encoders, before anybody is split from anybody."""
+
+    cohort: Cohort
+    encoders: Encoders
+    cache: FeatureCache
+    """Where the views of the cases are, for encoders that are taught."""
+    cases: tuple[EncodedRow, ...]
+    """Those that could be read, in the order of their rows."""
+    refused: tuple[DataError, ...]
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each case: what a split is made from."""
+        return [case.row.patient_id for case in self.cases]
+
+    def by_part(self, parts: Sequence[Part]) -> dict[Part, list[EncodedRow]]:
+        """The cases of each part; a part without cases is left out."""
+        chosen: dict[Part, list[EncodedRow]] = {}
+        for case, part in zip(self.cases, parts, strict=True):
+            chosen.setdefault(part, []).append(case)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A network that has been through every stage, and the cases that it learnt from and is judged on."""
+
+    network: Network
+    encoders: Encoders
+    """Those that made the features of `sets`."""
+    bins: RecordBins
+    sets: dict[Part, Examples]
+    """By part of the split; a part without cases is left out."""
+
+    def probabilities(self, part: Part) -> np.ndarray:
+        """What the network says of the cases of a part: (N, L) float64."""
+        return infer(self.network, self.sets[part]).sigmoid().numpy().astype(np.float64)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Where each label is flagged, chosen on validation cases: (L,)."""
+        said, answers = self.probabilities("validation"), self.sets["validation"].targets.numpy()
+        return np.array([youden_threshold(answers[:, i], said[:, i]) for i in range(answers.shape[1])])
+
+    @property
+    def gates(self) -> np.ndarray | None:
+        """See Trained.gates."""
+        gate = self.network.body.gate if isinstance(self.network.body, Fusion) else None
+        return None if gate is None else gate.numpy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +122,8 @@ def train(
     Args:
         cohort: with labels, each with both answers.
         run: the dials; the split and everything random follow from `run.training.seed`.
-        out: folder of the run: `model/`, `split.csv`, and `work/`, from which a run that was stopped goes on.
+        out: folder of the run: `model/`, `split.csv`, and `work/`, from which a run that was stopped goes on; with
+            folds also `fold-1/` and so on, each a run of its own, which judge the recipe of the model.
         cache: folder for encoded studies and notes; may be shared by runs.
         listener: told of progress.
         workers: processes that decode studies; one a core if None.
@@ -76,31 +133,102 @@ def train(
             trains has a label stated.
         ConfigError: if `out` holds a run with other dials or other cases.
     """
+    prepared = prepare(cohort, run, cache, listener, workers)
+    if run.split.folds is not None:
+        return _train_folds(prepared, run, run.split.folds, out, listener)
+    parts = split_patients(prepared.patients, run.split, run.training.seed)
+    _require(prepared, parts, PARTS)
+    return train_parts(prepared, parts, run, out, listener)
+
+
+def _train_folds(prepared: Prepared, run: RunConfig, folds: int, out: Path, listener: Listener) -> Trained:
+    """A complete run for each fold in `out`/fold-N, and in `out` a last model from all patients, tested on nobody."""
+    seed, patients = run.training.seed, prepared.patients
+    splits = {n + 1: split_fold(patients, run.split, seed, n) for n in range(folds)}
+    everybody = split_without_test(patients, run.split, seed)
+    for parts in splits.values():
+        _require(prepared, parts, PARTS)
+    _require(prepared, everybody, ("train", "validation"))
+    _claim(out / "run.json", run, prepared.by_part(everybody))
+    judged = [
+        train_parts(prepared, parts, run, out / f"fold-{n}", _Within(listener, f"fold {n} of {folds}: ")).comparison
+        for n, parts in splits.items()
+    ]
+    model, learned = _train_model(prepared, everybody, run, out, _Within(listener, "last model: "))
+    return Trained(model, pooled(judged), prepared.refused, learned.gates)
+
+
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """Passes on what it hears, with the place in the run that it hears it from."""
+
+    listener: Listener
+    where: str
+
+    def encoded(self, done: int, total: int) -> None:
+        self.listener.encoded(done, total)
+
+    def epoch(self, stage: str, epoch: Epoch) -> None:
+        self.listener.epoch(self.where + stage, epoch)
+
+
+def train_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, out: Path, listener: Listener) -> Trained:
+    """One complete run in `out`, on a split that has all three parts."""
+    model, learned = _train_model(prepared, parts, run, out, listener)
+    comparison = compare(prepared, learned, run, out / "work", listener)
+    return Trained(model, comparison, prepared.refused, learned.gates)
+
+
+def _train_model(
+    prepared: Prepared, parts: Sequence[Part], run: RunConfig, out: Path, listener: Listener
+) -> tuple[Model, Learned]:
+    """Claim `out`, learn, and save the model there."""
+    _claim(out / "run.json", run, prepared.by_part(parts))
+    if is_main():
+        _write_split(out / "split.csv", prepared.cases, parts)
+    learned = learn_parts(prepared, parts, run, out / "work", listener)
+    if is_main():
+        model = Model.save(out / "model", _card(prepared, parts, run, learned), learned.network, learned.encoders)
+    wait()
+    return (model if is_main() else Model.load(out / "model")), learned
+
+
+def prepare(cohort: Cohort, run: RunConfig, cache: Path, listener: Listener, workers: int | None = None) -> Prepared:
+    """Every case through the frozen encoders; what no split changes is done once.
+
+    Raises:
+        CohortError: if a label has not both answers.
+    """
     cohort.require_both_answers()
     encoders = Encoders(run.encoders)
-    encoded = encode_cohort(cohort, encoders, cache, listener.encoded, workers)
-    parts = split_patients([case.row.patient_id for case in encoded.cases], run.split, run.training.seed)
-    chosen = {
-        part: [c for c, p in zip(encoded.cases, parts, strict=True) if p == part]
-        for part in ("train", "validation", "test")
-    }
-    if not all(chosen.values()):
-        raise CohortError(f"{len(encoded.cases)} readable cases are too few to split by patient", "Give more patients")
-    bins = RecordBins.learn(cohort.config.record, (case.case.record for case in chosen["train"]))
+    if rank() != (0, 1):  # what this process encodes now the others find in the cache
+        mine = replace(cohort, rows=tuple(share(cohort.rows)))
+        encode_cohort(mine, encoders, cache, listener.encoded, workers, run.adapt)
+    encoded = encode_cohort(cohort, encoders, cache, listener.encoded, workers, run.adapt)
+    return Prepared(cohort, encoders, FeatureCache(cache, encoders), encoded.cases, encoded.refused)
+
+
+def learn_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, work: Path, listener: Listener) -> Learned:
+    """Fit a network on the cases that train, choose what is chosen on those that validate; test cases do nothing.
+
+    Args:
+        prepared: the encoded cohort.
+        parts: the part of each of its cases; some must train and some validate.
+        run: the dials.
+        work: where stages keep their state; what is done there is not done again.
+        listener: told of each epoch.
+    """
+    chosen, encoders = prepared.by_part(parts), prepared.encoders
+    multi_class = prepared.cohort.config.labels is not None and prepared.cohort.config.labels.multi_class
+    encoders, chosen = adapt(
+        encoders, prepared.cache, chosen, run, multi_class=multi_class, work=work / "adapt", tell=listener.epoch
+    )
+    bins = RecordBins.learn(prepared.cohort.config.record, (case.case.record for case in chosen["train"]))
     sets = {part: _examples(cases, encoders, bins) for part, cases in chosen.items()}
-    _require_stated(cohort.labels, sets["train"])
-
-    _claim(out / "run.json", run, sets)
-    _write_split(out / "split.csv", encoded.cases, parts)
-
     torch.manual_seed(run.training.seed)
-    network = build_network(cohort.config, run, encoders)
-    train_network(network, sets["train"], sets["validation"], run.training, out / "work" / "model", listener.epoch)
-    card = _card(cohort, run, network, encoders, bins, sets)
-    model = Model.save(out / "model", card, network, encoders)
-    comparison = _compare(network, run, cohort, encoders, sets, out / "work", listener)
-    gates = network.body.gate.numpy() if isinstance(network.body, Fusion) else None
-    return Trained(model, comparison, encoded.refused, gates)
+    network = build_network(prepared.cohort.config, run, encoders)
+    told = train_network(network, sets["train"], sets["validation"], run.training, work / "model", listener.epoch)
+    return Learned(network, encoders, bins, sets | {"validation": told})
 
 
 def _examples(cases: list[EncodedRow], encoders: Encoders, bins: RecordBins) -> Examples:
@@ -109,47 +237,36 @@ def _examples(cases: list[EncodedRow], encoders: Encoders, bins: RecordBins) -> 
     return Examples(features, tuple(case.row.patient_id for case in cases), targets)
 
 
-def _require_stated(labels: tuple[str, ...], train: Examples) -> None:
-    """A label that no case states has nothing to teach, and no prevalence."""
-    for name, silent in zip(labels, train.targets.isnan().all(dim=0).tolist(), strict=True):
-        if silent:
+def _require(prepared: Prepared, parts: Sequence[Part], needed: Sequence[Part]) -> None:
+    """Refuse a split that lacks a part, or whose training cases never state a label: it has no prevalence."""
+    chosen = prepared.by_part(parts)
+    if not all(part in chosen for part in needed):
+        raise CohortError(f"{len(prepared.cases)} readable cases are too few to split by patient", "Give more patients")
+    for name in prepared.cohort.labels:
+        if all(np.isnan(case.row.targets[name]) for case in chosen["train"]):
             raise CohortError(f"no training case states '{name}'", "State it for more patients, or take the label out")
 
 
-def _card(
-    cohort: Cohort, run: RunConfig, network: Network, encoders: Encoders, bins: RecordBins, sets: dict[str, Examples]
-) -> Card:
+def _card(prepared: Prepared, parts: Sequence[Part], run: RunConfig, learned: Learned) -> Card:
     """Thresholds from validation, prevalence from training, and the names of everything."""
-    if cohort.config.labels is None:
-        raise CohortError("the cohort names no labels", "Name them in [labels] of cohort.toml")
-    labels = cohort.config.labels.names
-    probabilities = infer(network, sets["validation"]).sigmoid().numpy()
-    answers = sets["validation"].targets.numpy()
-    prevalence = np.nanmean(sets["train"].targets.numpy(), axis=0)
+    labels = prepared.cohort.labels
+    prevalence = np.nanmean(learned.sets["train"].targets.numpy(), axis=0)
     return Card(
         medmm=version("medmm"),
-        cohort=cohort.config,
+        cohort=prepared.cohort.config,
         run=run,
-        thresholds={name: youden_threshold(answers[:, i], probabilities[:, i]) for i, name in enumerate(labels)},
+        thresholds=dict(zip(labels, learned.thresholds.tolist(), strict=True)),
         prevalence={name: float(prevalence[i]) for i, name in enumerate(labels)},
-        record_edges=dict(bins.edges),
-        encoders=encoders.digest,
-        trained_on=_digest(sets["train"]),
-        cases={part: len(examples) for part, examples in sets.items()},
+        record_edges=dict(learned.bins.edges),
+        encoders=learned.encoders.digest,
+        trained_on=_digest(prepared.by_part(parts)["train"]),
+        cases={part: len(examples) for part, examples in learned.sets.items()},
     )
 
 
-def _compare(
-    network: Network,
-    run: RunConfig,
-    cohort: Cohort,
-    encoders: Encoders,
-    sets: dict[str, Examples],
-    work: Path,
-    listener: Listener,
-) -> Comparison:
+def compare(prepared: Prepared, learned: Learned, run: RunConfig, work: Path, listener: Listener) -> Comparison:
     """The model, its own sides alone, the late ensembles and the textbook's concatenation, on the test cases."""
-    test = sets["test"]
+    network, test = learned.network, learned.sets["test"]
     systems = {FUSED: infer(network, test).sigmoid()}
     if isinstance(network.body, Fusion):
         for sides in _subsets(run.fusion):
@@ -158,18 +275,25 @@ def _compare(
         systems[LATE] = late_ensemble(network, test)
         stack = stacked_ensemble(network.body, test)
         systems[STACK] = stack.softmax(-1) if network.multi_class else stack.sigmoid()
-        fusion = run.fusion.model_copy(update={"kind": "concat"})
-        torch.manual_seed(run.training.seed)  # not where the stages before left it: they may have been done earlier
-        textbook = build_network(cohort.config, run.model_copy(update={"fusion": fusion}), encoders)
-        train_network(textbook, sets["train"], sets["validation"], run.training, work / "textbook", listener.epoch)
-        systems[TEXTBOOK] = infer(textbook, test).sigmoid()
+        systems[TEXTBOOK] = infer(_textbook(prepared, learned, run, work, listener), test).sigmoid()
     return Comparison(
         systems={name: value.numpy().astype(np.float64) for name, value in systems.items()},
         targets=test.targets.numpy(),
         case_ids=tuple(case.case_id for case in test.features),
         patients=test.patients,
         present=test.present.numpy(),
+        thresholds=np.tile(learned.thresholds, (len(test), 1)),
     )
+
+
+def _textbook(prepared: Prepared, learned: Learned, run: RunConfig, work: Path, listener: Listener) -> Network:
+    """The textbook's concatenation, trained on the same cases."""
+    fusion = run.fusion.model_copy(update={"kind": "concat"})
+    torch.manual_seed(run.training.seed)  # not where the stages before left it: they may have been done earlier
+    network = build_network(prepared.cohort.config, run.model_copy(update={"fusion": fusion}), learned.encoders)
+    sets = learned.sets
+    train_network(network, sets["train"], sets["validation"], run.training, work / "textbook", listener.epoch)
+    return network
 
 
 def _subsets(fusion: FusionConfig) -> list[tuple[str, ...]]:
@@ -179,16 +303,19 @@ def _subsets(fusion: FusionConfig) -> list[tuple[str, ...]]:
     return [(side,) for side in sides if len(sides) > 1] + [pair for pair in pairs if len(sides) > 2]
 
 
-def _claim(path: Path, run: RunConfig, sets: dict[str, Examples]) -> None:
+def _claim(path: Path, run: RunConfig, chosen: Mapping[Part, Sequence[EncodedRow]]) -> None:
     """Write what this run is made of, or check that the folder holds the same run, cut short or finished."""
-    made_of = {"run": run.model_dump(mode="json"), "cases": {part: _digest(cases) for part, cases in sets.items()}}
-    content = json.dumps(made_of, indent=2) + "\n"
+    digests = {part: _digest(chosen[part]) for part in PARTS if part in chosen}
+    content = json.dumps({"run": run.model_dump(mode="json"), "cases": digests}, indent=2) + "\n"
+    agree("dials and cases", content)
+    if not is_main():
+        return
     if path.exists() and path.read_text(encoding="utf-8") != content:
         raise ConfigError(f"{path.parent} holds another run: other dials or other cases", "Name another --out folder")
     write_whole(path, lambda target: target.write_text(content, encoding="utf-8"))
 
 
-def _write_split(path: Path, cases: tuple[EncodedRow, ...], parts: list[Part]) -> None:
+def _write_split(path: Path, cases: Sequence[EncodedRow], parts: Sequence[Part]) -> None:
     """Who was where: case_id and part, so that evaluation never sees training patients."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -197,10 +324,14 @@ def _write_split(path: Path, cases: tuple[EncodedRow, ...], parts: list[Part]) -
     write_whole(path, lambda target: target.write_text(table.getvalue(), encoding="utf-8"))
 
 
-def _digest(examples: Examples) -> str:
-    """SHA-256 over features and answers: two models with the same digest learnt from the same cases."""
-    digest = hashlib.sha256(examples.targets.numpy().tobytes())
-    for case in examples.features:
-        for tensor in (case.image, case.place, case.note, case.record):
-            digest.update(tensor.numpy().tobytes())
+def _digest(cases: Sequence[EncodedRow]) -> str:
+    """SHA-256 over encoded inputs and answers: two models with the same digest learnt from the same cases."""
+    digest = hashlib.sha256()
+    for case in cases:
+        studies = [study for study in (case.case.study, case.case.prior) if study is not None]
+        tensors = [tensor for study in studies for tensor in (study.tokens, study.place)]
+        tensors += [case.case.note.tokens] if case.case.note else []
+        for tensor in tensors:
+            digest.update(repr(tuple(tensor.shape)).encode() + tensor.numpy().tobytes())
+        digest.update(repr((len(studies), sorted(case.case.record.items()), list(case.row.targets.values()))).encode())
     return digest.hexdigest()

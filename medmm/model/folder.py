@@ -5,6 +5,7 @@
     image_encoder.safetensors   only if the encoder is not one that pip installs
     volume_encoder.safetensors  only if there is one
     text_encoder/               likewise, with its tokenizer
+    taught.safetensors          only if the encoders were adapted: their taught tails and upper layers
 
 Nothing in it can run code: safetensors and JSON, and no remote code from a hub.
 """
@@ -27,7 +28,7 @@ from medmm.config import CohortConfig, Dials, NumberColumn, RunConfig
 from medmm.errors import ModelError
 from medmm.files import write_whole
 from medmm.model.batch import Features, collate
-from medmm.model.encode import Encoders
+from medmm.model.encode import TAUGHT, Encoders
 from medmm.model.fusion import Network
 from medmm.model.heads import Widths
 from medmm.tensors import BINS, RecordBins
@@ -111,6 +112,8 @@ class Model:
             write_whole(folder / "volume_encoder.safetensors", encoders.volume.save)
         if not card.run.encoders.text.startswith("embedded:"):
             encoders.text.save(folder / "text_encoder")
+        if encoders.image.taught or encoders.text.taught:
+            write_whole(folder / TAUGHT, encoders.save_taught)
         content = card.model_dump_json(indent=2) + "\n"
         write_whole(folder / "model.json", lambda path: path.write_text(content, encoding="utf-8"))
         return cls(card, network.eval(), encoders, _identity(folder))
@@ -153,7 +156,10 @@ def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> N
         raise ModelError("the cohort names no labels", "Name them in [labels] of cohort.toml")
     bins = RecordBins(cohort.record, {})
     columns = len(cohort.record)
-    widths = Widths(encoders.image_width, encoders.text.width, columns, bins.width, prior=bool(cohort.prior))
+    text = encoders.text
+    widths = Widths(
+        encoders.image_width, text.width, text.frozen_width // 2, columns, bins.width, prior=bool(cohort.prior)
+    )
     return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion)
 
 

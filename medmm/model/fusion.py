@@ -1,9 +1,19 @@
-"""The model: heads for each modality, the stack that weighs them, and the interaction that may correct it.
+"""The model: a head for each modality, a rule that makes one answer of theirs, and the calibration of that answer.
 
-    logits = stack(heads) + gate * interaction        then, by pattern of present modalities, calibration
+    logits = rule(what the heads say)        then, by pattern of present modalities, calibration
 
-A pattern is the set of modalities that a case has, as a number from 0 to 7; each has its own stack, gate and
-calibration, so a missing side is not a special case of a complete one. B cases, M modalities, L labels.
+Every rule has the same shape, `rule(batch, said, pattern) -> logits`, and carries the stack of its heads, the floor
+that it is set beside:
+
+    stack              bias + sum of weight x said         weights by pattern, from label to label among classes
+    weighted_sum       sum of share x probability          shares by pattern and label, chosen on held-out answers
+    product            prior + sum of (said - prior)       a product of experts; nothing to choose
+    gated              stack, reweighed case by case       a small network that looks at what is present
+    cross_attention    stack + gate x interaction          attention between the tokens of all sides
+
+A pattern is the set of modalities that a case has, as a number from 0 to 7; each has its own weights, gate and
+calibration, so a missing side is not a special case of a complete one. What a head says of a side that is absent is 0
+and weighs nothing. B cases, M modalities, L labels, D width, F pooled features.
 """
 
 from __future__ import annotations
@@ -14,7 +24,8 @@ from torch import Tensor, nn
 from medmm.case import MODALITIES
 from medmm.config import FusionConfig
 from medmm.model.batch import Batch
-from medmm.model.heads import Probe, Textbook, Widths
+from medmm.model.dropout import Dropout, chance
+from medmm.model.heads import Pool, Probe, Textbook, Widths
 from medmm.model.interaction import Interaction
 
 PATTERNS = 2 ** len(MODALITIES)
@@ -30,48 +41,183 @@ def modalities_of(pattern: int) -> Tensor:
     return torch.tensor([bool(pattern & bit) for bit in (1, 2, 4)])
 
 
-class Fusion(nn.Module):
-    """Late fusion by a stack in log-odds (a product of experts with weights), plus cross-modal attention."""
+class Stack(nn.Module):
+    """Late fusion in log-odds: a product of experts with weights (Wolpert 1992). Every rule carries one.
+
+    What a side says of one class may speak for or against another; labels that do not exclude each other are weighed
+    one by one, and their weights are diagonal.
+    """
 
     stack_weight: Tensor
     stack_bias: Tensor
+    there: Tensor
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.register_buffer("stack_weight", torch.eye(labels).repeat(PATTERNS, len(MODALITIES), 1, 1))
+        self.register_buffer("stack_bias", torch.zeros(PATTERNS, labels))
+        there = torch.stack([modalities_of(pattern) for pattern in range(PATTERNS)])
+        self.register_buffer("there", there, persistent=False)
+
+    def forward(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
+        """Cases, what their heads say (B, M, L) and their patterns (B,) -> (B, L) logits."""
+        return self.stacked(said, pattern)
+
+    def stacked(self, said: Tensor, pattern: Tensor) -> Tensor:
+        """The stack alone: (B, M, L) and (B,) -> (B, L)."""
+        return self.stack_bias[pattern] + self.weighed(said, pattern).sum(dim=1)
+
+    def weighed(self, said: Tensor, pattern: Tensor) -> Tensor:
+        """What each side adds to the stack: (B, M, L) and (B,) -> (B, M, L)."""
+        return torch.einsum("bml,bmlk->bmk", said, self.stack_weight[pattern])
+
+    @property
+    def prior(self) -> Tensor:
+        """(L,) what is said of a case with nothing."""
+        return self.stack_bias[0]
+
+
+class WeightedSum(Stack):
+    """The textbook's late fusion: probabilities, averaged with shares that sum to one for each pattern."""
+
+    share: Tensor
+
+    def __init__(self, labels: int, multi_class: bool) -> None:
+        super().__init__(labels)
+        self.multi_class = multi_class
+        even = self.there / self.there.sum(dim=1, keepdim=True).clamp(min=1)
+        self.register_buffer("share", even[:, :, None].repeat(1, 1, labels))
+
+    def forward(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
+        """-> (B, L)."""
+        share = self.share[pattern].log()  # (B, M, L), -inf for what is absent
+        if self.multi_class:
+            mixed = (share + said.log_softmax(dim=-1)).logsumexp(dim=1)
+        else:
+            yes, no = (nn.functional.logsigmoid(sign * said) for sign in (1, -1))
+            mixed = (share + yes).logsumexp(dim=1) - (share + no).logsumexp(dim=1)
+        return torch.where(pattern[:, None] > 0, mixed, self.prior)
+
+
+class Product(Stack):
+    """Experts that are independent given the answer: each adds its log-odds, less the prior's (Hinton 2002)."""
+
+    def forward(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
+        """-> (B, L)."""
+        evidence = (said - self.prior) * self.there[pattern][..., None]
+        return self.prior + evidence.sum(dim=1)
+
+
+class Corrected(Stack):
+    """The stack and a correction that is learnt by gradient, let in as far as held-out cases pay for it."""
+
     gate: Tensor
+
+    def __init__(self, labels: int) -> None:
+        super().__init__(labels)
+        self.register_buffer("gate", torch.ones(PATTERNS, labels))
+
+    def forward(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
+        """-> (B, L)."""
+        return self.stacked(said, pattern) + self.gate[pattern] * self.correction(batch, said, pattern)
+
+    def correction(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
+        """What is added to the stack in full: (B, L); exactly 0 for a case with fewer than two modalities."""
+        raise NotImplementedError
+
+
+class Gated(Corrected):
+    """A mixture of experts: how much each present side counts for this case, seen from its tokens (Jacobs 1991).
+
+    Counts are positive and their mean over the sides that are there is 1, which is the stack.
+    """
+
+    def __init__(self, widths: Widths, labels: int, config: FusionConfig) -> None:
+        super().__init__(labels)
+        self.pools = nn.ModuleDict({m: Pool(m, widths.prior) for m in config.modalities})
+        self.look = nn.ModuleDict(
+            {
+                m: nn.Sequential(nn.LayerNorm(widths.pooled(m)), nn.Linear(widths.pooled(m), config.width))
+                for m in config.modalities
+                if widths.pooled(m)
+            }
+        )
+        self.hear = nn.Linear(len(MODALITIES) * labels, config.width)
+        self.think = nn.Sequential(nn.GELU(), Dropout(config.dropout))
+        self.decide = nn.Linear(config.width, len(MODALITIES), bias=False)
+        nn.init.zeros_(self.decide.weight)
+
+    def correction(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
+        """-> (B, L)."""
+        there = self.there[pattern]  # (B, M)
+        seen = self.hear(said.flatten(1))
+        for i, m in enumerate(MODALITIES):
+            if m in self.look:
+                seen = seen + self.look[m](self.pools[m](batch)) * there[:, i : i + 1]
+        weight = self.decide(self.think(seen)).masked_fill(~there, torch.finfo(seen.dtype).min).softmax(dim=-1)
+        counts = weight * there.sum(dim=1, keepdim=True) - 1
+        return torch.as_tensor((counts[..., None] * self.weighed(said, pattern)).sum(dim=1))
+
+
+class CrossAttention(Corrected):
+    """What the sides say together and none says alone."""
+
+    def __init__(self, widths: Widths, labels: int, config: FusionConfig) -> None:
+        super().__init__(labels)
+        self.interaction = Interaction(widths, labels, config)
+
+    def correction(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
+        """-> (B, L)."""
+        return torch.as_tensor(self.interaction(batch, said))
+
+
+def make_rule(widths: Widths, labels: int, multi_class: bool, config: FusionConfig) -> Stack:
+    """The rule that `config.kind` names."""
+    match config.kind:
+        case "weighted_sum":
+            return WeightedSum(labels, multi_class)
+        case "product":
+            return Product(labels)
+        case "gated":
+            return Gated(widths, labels, config)
+        case _:
+            return CrossAttention(widths, labels, config)
+
+
+class Fusion(nn.Module):
+    """Heads and the rule that makes one answer of what they say."""
 
     def __init__(self, widths: Widths, labels: int, multi_class: bool, config: FusionConfig) -> None:
         super().__init__()
+        self.labels = labels
         self.multi_class = multi_class
         self.keep = [name in config.modalities for name in MODALITIES]
         self.modality_dropout = config.modality_dropout
         self.heads = nn.ModuleDict({m: Probe(m, widths, labels) for m in config.modalities})
-        self.interaction = Interaction(widths, labels, config)
-        self.register_buffer("stack_weight", torch.ones(PATTERNS, len(MODALITIES), labels))
-        self.register_buffer("stack_bias", torch.zeros(PATTERNS, labels))
-        self.register_buffer("gate", torch.ones(PATTERNS, labels))
+        self.rule = make_rule(widths, labels, multi_class, config)
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, L) logits before calibration."""
         keep = torch.tensor(self.keep, device=batch.image.device).expand(len(batch.image), -1)
         if self.training:
-            keep = keep & (torch.rand(keep.shape, device=keep.device) >= self.modality_dropout)
+            keep = keep & (chance(keep.shape, keep.device) >= self.modality_dropout)
         batch = batch.only(keep)
-        said = self.said(batch)
-        at = pattern_of(batch.present)
-        correction: Tensor = self.interaction(batch, said)
-        return self.stacked(said, at) + self.gate[at] * correction
+        return torch.as_tensor(self.rule(batch, self.said(batch), pattern_of(batch.present)))
 
     def said(self, batch: Batch) -> Tensor:
         """What each head says: (B, M, L); 0 where the modality is absent."""
         if batch.heard is not None:
             said = batch.heard
         else:
-            zero = torch.zeros(len(batch.image), self.gate.shape[1], device=batch.image.device)
+            zero = torch.zeros(len(batch.image), self.labels, device=batch.image.device)
             said = torch.stack([self.heads[m](batch) if m in self.heads else zero for m in MODALITIES], dim=1)
             said = centred(said) if self.multi_class else said
         return said * batch.present[..., None]
 
-    def stacked(self, said: Tensor, pattern: Tensor) -> Tensor:
-        """The stack alone: (B, M, L) and patterns (B,) -> (B, L). This is the late ensemble."""
-        return self.stack_bias[pattern] + (self.stack_weight[pattern] * said).sum(dim=1)
+    @property
+    def gate(self) -> Tensor | None:
+        """(PATTERNS, L) share of the correction that held-out cases paid for; None for a rule without one."""
+        return self.rule.gate if isinstance(self.rule, Corrected) else None
 
 
 def centred(logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medmm.case import MODALITIES
 from medmm.config import FusionConfig
 from medmm.model.batch import DEPTH, KIND, PRIOR, VIEW, Batch
+from medmm.model.dropout import Dropout
 
 _POOLS = 3
 
@@ -24,7 +25,9 @@ class Widths:
     image: int
     """Channels of a patch."""
     note: int
-    """Channels of a word piece; the second half is BERT's last layer."""
+    """Channels of a word piece."""
+    layer: int
+    """Those of one layer of the text network: the middle one's come first, then those of the last, see TextEncoder."""
     columns: int
     """Record columns."""
     bins: int
@@ -136,16 +139,16 @@ class Textbook(nn.Module):
     def __init__(self, widths: Widths, labels: int, config: FusionConfig) -> None:
         super().__init__()
         self.keep = [name in config.modalities for name in MODALITIES]
-        self.cls_width = widths.note // 2
+        self.layer = widths.layer
         self.record = Pool("record", prior=False)
         self.prior = widths.prior
-        self.width = widths.image * (1 + widths.prior) + self.cls_width + widths.pooled("record")
-        self.classify = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(self.width, labels))
+        self.width = widths.image * (1 + widths.prior) + self.layer + widths.pooled("record")
+        self.classify = nn.Sequential(Dropout(config.dropout), nn.Linear(self.width, labels))
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, L)."""
         batch = batch.only(torch.tensor(self.keep, device=batch.image.device))
         masks = [batch.image_mask & ~batch.prior, *([batch.prior] if self.prior else [])]
         images = [(batch.image * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1) for mask in masks]
-        cls = batch.note[:, 0, -self.cls_width :] * batch.note_mask[:, 0:1]
+        cls = batch.note[:, 0, self.layer : 2 * self.layer] * batch.note_mask[:, 0:1]
         return torch.as_tensor(self.classify(torch.cat([*images, cls, self.record(batch)], dim=1)))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medmm.case import MODALITIES
 from medmm.config import FusionConfig
 from medmm.model.batch import Batch
+from medmm.model.dropout import Dropout
 from medmm.model.heads import Places, Widths
 
 
@@ -31,7 +32,7 @@ class CrossBlock(nn.Module):
             {m: nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 2 * d), nn.GELU(), nn.Linear(2 * d, d)) for m in MODALITIES}
         )
         self.norm = nn.ModuleDict({f"{m}_{at}": nn.LayerNorm(d) for m in MODALITIES for at in ("across", "within")})
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def forward(self, sides: dict[str, Tensor], masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Sides (B, N, D) and masks (B, N), the same names -> sides of the same shapes, or (B, 1, D) of the last."""
@@ -65,13 +66,18 @@ class Interaction(nn.Module):
         self.summary = nn.Parameter(torch.randn(len(MODALITIES), d) * 0.1)
         self.said = nn.Linear(labels, d)
         self.blocks = nn.ModuleList(CrossBlock(config, last=i + 1 == config.blocks) for i in range(config.blocks))
-        self.read = nn.Sequential(nn.LayerNorm(len(MODALITIES) * d), nn.Dropout(config.dropout))
+        self.read = nn.Sequential(nn.LayerNorm(len(MODALITIES) * d), Dropout(config.dropout))
         self.classify = nn.Linear(len(MODALITIES) * d, labels)
         nn.init.zeros_(self.classify.weight)
         nn.init.zeros_(self.classify.bias)
 
     def forward(self, batch: Batch, said: Tensor) -> Tensor:
         """Batch and what each head said (B, M, L), 0 where the modality is absent -> (B, L)."""
+        together = batch.present.sum(dim=1, keepdim=True) >= 2
+        return torch.as_tensor(self.classify(self.read(self.summaries(batch, said).flatten(1))) * together)
+
+    def summaries(self, batch: Batch, said: Tensor) -> Tensor:
+        """What is left of each side after all blocks: (B, M, D)."""
         tokens = {
             "image": self.image(batch.image) + self.places(batch.place),
             "note": self.note(batch.note),
@@ -84,11 +90,9 @@ class Interaction(nn.Module):
             masks[m] = nn.functional.pad(masks[m], (1, 0), value=True)
         for block in self.blocks:
             tokens = block(tokens, masks)
-        summaries = torch.cat([tokens[m][:, 0] for m in MODALITIES], dim=-1)  # (B, 3D)
-        together = batch.present.sum(dim=1, keepdim=True) >= 2
-        return torch.as_tensor(self.classify(self.read(summaries)) * together)
+        return torch.stack([tokens[m][:, 0] for m in MODALITIES], dim=1)
 
 
 def _project(channels: int, config: FusionConfig) -> nn.Module:
     """An encoder's channels to the width of the fusion."""
-    return nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, config.width), nn.Dropout(config.dropout))
+    return nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, config.width), Dropout(config.dropout))

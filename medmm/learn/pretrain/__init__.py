@@ -1,0 +1,1 @@
+"""Encoders taught on what nobody labelled: notes, images, and pairs of both. What is left is a folder for `train`."""
