@@ -52,7 +52,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "run.toml").write_text(RUN_TOML)
         started = time.perf_counter()
-        start(arguments.cohort, Path(folder) / "whole").wait()
+        if start(arguments.cohort, Path(folder) / "whole").wait():
+            parser.error("this cohort cannot be trained on: `medmm train` says why")
         whole = time.perf_counter() - started
         expected = figures(Path(folder) / "whole")
         print(f"Uninterrupted: {whole:.1f} s, model {json.loads(expected)['model_id']}")

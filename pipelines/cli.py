@@ -285,3 +285,7 @@ def demo(
 
     with one_line_errors(folder):
         run_demo(folder, patients, seed, port=port, browser=browser)
+
+
+if __name__ == "__main__":  # python -m pipelines.cli, which is what accelerate and torchrun start
+    app()

@@ -19,7 +19,7 @@ from pipelines import terminal
 from pipelines.cli import app
 from tests.cohorts import RUN_TOML, Run, copy_cohort, table, write_table
 
-COMMANDS = ("train", "plan", "check", "deidentify", "score", "review", "demo")
+COMMANDS = ("train", "plan", "pretrain", "check", "deidentify", "score", "review", "demo")
 HEAVY = ("torch", "monai", "transformers", "streamlit", "pandas", "matplotlib", "sklearn", "pyarrow", "sqlalchemy")
 FRESH = """
 import json, sys

@@ -281,6 +281,14 @@ def test_a_network_is_calibrated_on_what_heads_without_them_said_of_validation_c
     assert not torch.allclose(made.scale, scale, atol=0.05)
 
 
+def test_calibration_never_changes_which_class_is_the_likeliest(tmp_path: Path) -> None:
+    train, validation, test = (planted_cases(60, seed=s, loudness=(0.4, 0.2, 0), multi_class=True) for s in (1, 2, 3))
+    made = trained(tmp_path, train, validation, multi_class=True)
+
+    assert not torch.allclose(made.scale, torch.ones_like(made.scale))
+    assert torch.equal(infer(made, test).argmax(dim=1), infer(made.body, test).argmax(dim=1))
+
+
 @pytest.mark.parametrize("multi_class", [False, True])
 @pytest.mark.parametrize("kind", ["weighted_sum", "product", "gated", "cross_attention"])
 def test_a_small_fusion_learns_what_its_sides_say(tmp_path: Path, kind: str, multi_class: bool) -> None:

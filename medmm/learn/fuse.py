@@ -22,7 +22,7 @@ from medmm.config import TrainingConfig
 from medmm.learn.fit import Epoch, Examples, infer, losses_of
 from medmm.learn.probe import fit_probe
 from medmm.learn.split import folds_by_patient
-from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
+from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperature, fit_weights
 from medmm.learn.stage import Stage
 from medmm.model.fusion import PATTERNS, Corrected, Fusion, Network, WeightedSum, centred, modalities_of, pattern_of
 from medmm.model.heads import Probe, Textbook
@@ -141,12 +141,18 @@ def _pays(floor: Tensor, correction: Tensor, targets: Tensor, multi_class: bool)
 
 
 def calibrate(network: Network, validation: Examples) -> None:
-    """Scale and shift of each label for each pattern, drawn towards no change (Platt 1999, with a prior)."""
+    """For each pattern the scale and shift of each label (Platt 1999), or one scale of all classes; drawn to no change.
+
+    Classes have one scale, since a scale for each would change which of them is the likeliest.
+    """
     for pattern, keep, rows in _by_pattern(network.keep, validation):
         cases = validation.take(torch.nonzero(rows).flatten().tolist())
         if not len(cases):
             continue
         logits = infer(network.body, cases, keep=keep)
+        if network.multi_class:
+            network.scale[pattern] = fit_temperature(logits, cases.targets, _CALIBRATION_RIDGE)
+            continue
         scale, shift = fit_weights(logits[:, None], cases.targets, network.multi_class, _CALIBRATION_RIDGE)
         if int(keep.sum()):
             network.scale[pattern] = scale[0]

@@ -27,7 +27,7 @@ def accelerator() -> Accelerator:
 
     handlers = [
         InitProcessGroupKwargs(timeout=_PATIENCE),
-        DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+        DistributedDataParallelKwargs(find_unused_parameters=True),
     ]
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no", kwargs_handlers=handlers)
 

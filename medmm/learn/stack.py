@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
 from medmm.learn.fit import losses_of, stated
@@ -77,15 +77,35 @@ def fit_matrix(sources: Tensor, targets: Tensor, ridge: float) -> tuple[Tensor, 
 
 
 def choose_ridge(sources: Tensor, targets: Tensor, fold_of: np.ndarray) -> float:
-    """The ridge of `fit_matrix` under which held-out folds (N,) have the lowest loss."""
-    losses = dict.fromkeys(_RIDGES, 0.0)
+    """The largest ridge of `fit_matrix` whose loss in held-out folds (N,) is within a standard error of the lowest."""
+    losses = torch.zeros(len(_RIDGES), len(targets))
     for fold in np.unique(fold_of):
         outside = torch.from_numpy(fold_of == fold)
-        for ridge in _RIDGES:
+        for number, ridge in enumerate(_RIDGES):
             weight, bias = fit_matrix(sources[~outside], targets[~outside], ridge)
             said = torch.einsum("nsl,slk->nk", sources[outside], weight) + bias
-            losses[ridge] += float(losses_of(said, targets[outside], multi_class=True).sum())
-    return min(_RIDGES, key=lambda ridge: losses[ridge])
+            losses[number, outside] = losses_of(said, targets[outside], multi_class=True)[:, 0]
+    more = losses - losses[losses.mean(dim=1).argmin()]
+    close = more.mean(dim=1) <= more.std(dim=1) / len(targets) ** 0.5
+    return max(ridge for ridge, near in zip(_RIDGES, close.tolist(), strict=True) if near)
+
+
+def fit_temperature(logits: Tensor, targets: Tensor, ridge: float) -> float:
+    """One scale for the logits of all classes (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+
+    Args:
+        logits: (N, L).
+        targets: (N, L), one 1 a row; a row of NaN is not stated.
+        ridge: penalty on (scale - 1)^2, in cases.
+    """
+
+    def objective(scale: float) -> float:
+        return (
+            float(losses_of(scale * logits.double(), targets.double(), multi_class=True).sum())
+            + ridge * (scale - 1) ** 2
+        )
+
+    return float(minimize_scalar(objective, bounds=(0.05, 20.0), method="bounded").x)
 
 
 def fit_shares(sources: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
