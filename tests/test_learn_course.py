@@ -1,8 +1,9 @@
-"""What a course of pretraining promises: it ends the same if it is killed, stops early, and holds out by patient."""
+"""What a course of teaching promises: it ends the same if it is killed, stops early, and holds out by patient."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -101,6 +102,17 @@ def test_a_process_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert_same(tmp_path / "killed", tmp_path / "whole")
 
 
+def test_a_course_whose_learning_rate_decays_runs_to_its_end_and_holds_nobody_out(tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+    decaying = replace(COURSE, decays=True, patience=1, learning_rate=0.5)  # too high to get better all the time
+
+    epochs = pursue(Line(), material(seen=seen), decaying, tmp_path, Diary())
+
+    assert len(epochs) == decaying.epochs
+    assert all(math.isnan(epoch.held_out_loss) for epoch in epochs)
+    assert sorted(i for which in seen for i in which) == sorted(list(range(len(OWNERS))) * decaying.epochs)
+
+
 def test_a_state_that_the_disk_has_only_half_of_is_made_anew(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         pursue(Line(), material(), COURSE, tmp_path / "half", Stop(1))
@@ -175,7 +187,7 @@ def test_one_patient_is_too_few(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_never_a_number_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="never had a finite held-out loss"):
+    with pytest.raises(ConfigError, match="never had a finite loss"):
         pursue(Line(), material(spoilt=True), replace(COURSE, epochs=2), tmp_path, Diary())
 
 
