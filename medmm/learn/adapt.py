@@ -102,6 +102,8 @@ def _teach(
     cases, config, seed = [row.case for row in rows], run.adapt, run.training.seed
     torch.manual_seed(seed)  # of the low-rank adapters
     student = _Student(lesson, targets.shape[1], multi_class)
+    home = next(student.taught.parameters()).device
+    student.cpu()
     student.begin(cases, targets, folds_by_patient(patients, config.folds, seed))
     merge = _low_rank(student.taught.learns) if lesson.how == "lora" else None
 
@@ -113,7 +115,7 @@ def _teach(
     pursue(student, Material(patients, batch, digest), course, folder, _Told(folder.name, tell))
     if merge is not None:
         merge()
-    return student.taught.requires_grad_(False).eval()
+    return student.taught.requires_grad_(False).eval().to(home)
 
 
 @dataclass(frozen=True, slots=True)
