@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from medmm.config import AdaptConfig, RunConfig
 from medmm.errors import ConfigError
-from medmm.learn.course import Course, Material, digest_of, pursue
+from medmm.learn.course import Course, Material, pursue
 from medmm.learn.encode import EncodedRow
 from medmm.learn.fit import Epoch, loss_of
 from medmm.learn.fuse import Tell
@@ -111,8 +111,7 @@ def _teach(
         return lesson.batch([cases[i] for i in which], plain=False) | {"targets": targets[list(which)]}
 
     course = Course(config.epochs, config.learning_rate, config.batch_size, seed=seed, decays=True)
-    digest = digest_of(seed, config, multi_class, targets.numpy().tobytes(), *(case.case_id for case in cases))
-    pursue(student, Material(patients, batch, digest), course, folder, _Told(folder.name, tell))
+    pursue(student, Material(patients, batch), course, folder, _Told(folder.name, tell))
     if merge is not None:
         merge()
     return student.taught.requires_grad_(False).eval().to(home)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +17,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medmm.errors import CohortError, ConfigError
@@ -27,8 +25,7 @@ from medmm.files import write_whole
 from medmm.learn.fit import Epoch
 from medmm.learn.processes import accelerator, is_main, wait
 from medmm.learn.split import folds_by_patient
-
-log = logging.getLogger(__name__)
+from medmm.learn.state import keep, keep_weights, restore, resume
 
 _HELD_OUT = 10
 """One patient in so many is held out, to say when to stop."""
@@ -60,8 +57,8 @@ class Material:
     """(N,) the patient of each example: what is held out is held out by patient. Never written."""
     batch: Callable[[Sequence[int]], Mapping[str, Tensor]]
     """Indices -> the arguments of the network's forward; random views and masks are drawn from torch's generator."""
-    digest: str
-    """SHA-256 over the content."""
+    digest: str = ""
+    """SHA-256 over the content, for `claim`; '' where somebody else has claimed the folder."""
 
 
 class Listener(Protocol):
@@ -121,19 +118,22 @@ def pursue(
     best, done = folder / "best.safetensors", folder / "done.json"
     if not done.exists():
         _learn(network, material, course, folder, listener)
-    _restore(network.cpu().eval(), load_file(best))
+    restore(network.cpu().eval(), load_file(best))
     return tuple(Epoch(**epoch) for epoch in json.loads(done.read_text()))
 
 
 def _learn(network: nn.Module, material: Material, course: Course, folder: Path, listener: Listener) -> None:
     """Run the epochs that are left. Of several processes each does all of it, and the main one writes."""
+    best, last = folder / "best.safetensors", folder / "last.safetensors"
     device = accelerator().device
     fold_of = folds_by_patient(material.owners, _HELD_OUT, course.seed)
     held_out = np.flatnonzero(fold_of == 0) if not course.decays else np.zeros(0, dtype=np.int64)
     train = np.setdiff1d(np.arange(len(fold_of)), held_out)
     network.to(device)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=course.learning_rate)
-    history, spent = _resume(network, optimizer, folder)
+    said = resume(last, network, optimizer, "a course")
+    history = [Epoch(**epoch) for epoch in json.loads(said["history"])] if said else []
+    spent = float(said["spent"]) if said else 0.0
     while not _over(history, spent, course):
         started = time.monotonic()
         train_loss = _pass(network, optimizer, device, material, course, train, len(history), listener)
@@ -142,17 +142,18 @@ def _learn(network: nn.Module, material: Material, course: Course, folder: Path,
         history.append(Epoch(len(history), train_loss, held_out_loss))
         spent += time.monotonic() - started
         if is_main() and _is_best(history, course):
-            _write(folder / "best.safetensors", _trained(network))
+            keep_weights(best, network)
         if is_main():
-            _keep(network, optimizer, history, spent, folder)
+            story = json.dumps([asdict(epoch) for epoch in history])
+            keep(last, network, optimizer, {"history": story, "spent": repr(spent)})
         listener.epoch(history[-1])
     wait()
-    if not (folder / "best.safetensors").exists():
+    if not best.exists():
         raise ConfigError("a course never had a finite loss", "Lower learning_rate, or check the encoder's weights")
     if is_main():
         story = json.dumps([asdict(epoch) for epoch in history])
         write_whole(folder / "done.json", lambda path: path.write_text(story))
-        (folder / "last.safetensors").unlink(missing_ok=True)
+        last.unlink(missing_ok=True)
     wait()
 
 
@@ -227,52 +228,3 @@ def _over(history: Sequence[Epoch], spent: float, course: Course) -> bool:
     ):
         return True
     return len(losses) >= course.epochs or (len(losses) > 0 and spent >= course.budget_s)
-
-
-def _write(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    write_whole(path, lambda target: save_file(state, target, metadata=metadata))
-
-
-def _keep(
-    network: nn.Module, optimizer: torch.optim.Optimizer, history: Sequence[Epoch], spent: float, folder: Path
-) -> None:
-    state = {f"network.{name}": value for name, value in _trained(network).items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        state |= {f"optimizer.{index}.{name}": value.cpu().contiguous() for name, value in values.items()}
-    metadata = {"history": json.dumps([asdict(epoch) for epoch in history]), "spent": repr(spent)}
-    _write(folder / "last.safetensors", state, metadata)
-
-
-def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> tuple[list[Epoch], float]:
-    """Put back the last epoch that was kept; what came before, and the seconds that it took."""
-    last = folder / "last.safetensors"
-    if not last.exists():
-        return [], 0.0
-    try:
-        with safe_open(last, framework="pt") as file:
-            said = file.metadata()
-        state = load_file(last)
-    except SafetensorError:  # the machine went down before its disk had it all
-        log.warning("a course begins again: what it left of itself is damaged")
-        return [], 0.0
-    _restore(network, {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in state.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            moments.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    history = [Epoch(**epoch) for epoch in json.loads(said["history"])]
-    log.info("a course goes on after epoch %d", history[-1].number)
-    return history, float(said["spent"])
-
-
-def _trained(network: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().cpu().clone().contiguous() for name, p in network.named_parameters() if p.requires_grad}
-
-
-def _restore(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if parameter.requires_grad:
-                parameter.copy_(weights[name])
