@@ -77,13 +77,14 @@ def seconds(text: str) -> float:
 def notes(wish: Wish) -> tuple[Epoch, ...]:
     """Teach the text encoder the notes of a cohort, or all .txt files below a folder."""
     check_apart(wish.source, wish.out)
+    course = wish.course(NOTES)
     encoder = load_text_encoder(wish.encoders)
     taken = list(_readable(_texts(wish)))
     if not taken:
         raise CohortError(f"{wish.source} holds no note", "Give a cohort with notes, or a folder of .txt files")
     terminal.console.print(f"{len(taken)} notes")
     with told() as listener:
-        epochs = pretrain_notes(encoder, taken, wish.course(NOTES), wish.out, listener)
+        epochs = pretrain_notes(encoder, taken, course, wish.out, listener)
     _say(epochs, wish.out, f'text = "{wish.out}"')
     return epochs
 
@@ -91,13 +92,14 @@ def notes(wish: Wish) -> tuple[Epoch, ...]:
 def images(wish: Wish) -> tuple[Epoch, ...]:
     """Teach the image encoder the studies of a cohort or of a bare folder."""
     check_apart(wish.source, wish.out)
+    course = wish.course(IMAGES)
     config = wish.encoders
     encoder = load_image_encoder(config)
     cohort = read_unlabelled(wish.source, wish.leave_out, wish.workers)
     squares = read_squares(cohort, config, wish)
     terminal.console.print(f"{len(squares)} pictures")
     with told() as listener:
-        epochs = pretrain_images(encoder, squares, wish.course(IMAGES), wish.out, listener)
+        epochs = pretrain_images(encoder, squares, course, wish.out, listener)
     _say(epochs, wish.out, f'image = "{wish.out}"')
     return epochs
 
@@ -105,13 +107,14 @@ def images(wish: Wish) -> tuple[Epoch, ...]:
 def pairs(wish: Wish) -> tuple[Epoch, ...]:
     """Teach both encoders the cases of a cohort, or of a bare folder, that have a study and a note."""
     check_apart(wish.source, wish.out)
+    course = wish.course(PAIRS)
     config = wish.encoders
     image, text = load_image_encoder(config), load_text_encoder(config)
     cohort = read_unlabelled(wish.source, wish.leave_out, wish.workers)
     taken = read_pairs(cohort, config, wish)
     terminal.console.print(f"{len(taken)} studies with notes")
     with told() as listener:
-        epochs = pretrain_pairs(image, text, taken, wish.course(PAIRS), wish.out, listener)
+        epochs = pretrain_pairs(image, text, taken, course, wish.out, listener)
     _say(epochs, wish.out, f'image = "{wish.out / "image"}" and text = "{wish.out / "text"}"')
     return epochs
 
