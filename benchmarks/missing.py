@@ -194,7 +194,7 @@ def _with_side(case: Features, other: Features, side: str) -> Features:
     if side == "image":
         return replace(case, image=other.image, place=other.place)
     if side == "note":
-        return replace(case, note=other.note)
+        return replace(case, note=other.note, terms=other.terms)
     return replace(case, record=other.record, taken=other.taken)
 
 

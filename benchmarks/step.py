@@ -18,6 +18,7 @@ from medmm.learn.fit import Examples, fit, loss_of
 from medmm.model.batch import PLACE, Features, Layout
 from medmm.model.fusion import Fusion
 from medmm.model.heads import Widths
+from medmm.model.terms import BUCKETS
 from medmm.tensors import BINS
 from pipelines.terminal import console
 
@@ -73,14 +74,19 @@ def examples(count: int) -> Examples:
         image=torch.randn(PATCHES, WIDTHS.image, generator=draw).half(),
         place=torch.rand(PATCHES, PLACE, generator=draw).round(),
         note=torch.randn(WORDS, WIDTHS.note, generator=draw).half(),
+        terms=torch.randint(1, 1 + BUCKETS, (WORDS,), generator=draw).short(),
         record=torch.rand(WIDTHS.columns, WIDTHS.bins, generator=draw),
         taken=torch.ones(WIDTHS.columns, dtype=torch.bool),
         layout=Layout(),
     )
     targets = torch.eye(LABELS)[torch.randint(LABELS, (count,), generator=draw)]
     heard = torch.randn(count, len(MODALITIES), LABELS, generator=draw)
-    features = tuple(replace(whole, case_id=str(i), note=whole.note[: 10 + i % (WORDS - 9)]) for i in range(count))
+    features = tuple(_shortened(whole, str(i), 10 + i % (WORDS - 9)) for i in range(count))
     return Examples(features, tuple(str(i) for i in range(count)), targets, heard)
+
+
+def _shortened(case: Features, case_id: str, words: int) -> Features:
+    return replace(case, case_id=case_id, note=case.note[:words], terms=case.terms[:words])
 
 
 if __name__ == "__main__":

@@ -263,7 +263,7 @@ class AdaptConfig(Dials):
     """Copies that are taught, each without one fold of the training patients; what sees them is the one without."""
     views: int = Field(5, ge=1, le=64)
     """Augmented views of each image that are encoded once and cached; an epoch sees one of them."""
-    epochs: int = Field(8, ge=1)
+    epochs: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
     """Reached evenly over the first epoch; from there it falls to 0 as a cosine."""

@@ -80,6 +80,7 @@ def random_case(
         image=torch.randn(patches, widths.image, generator=draw).half(),
         place=place,
         note=torch.randn(words, widths.note, generator=draw).half(),
+        terms=torch.randint(0, 40, (words,), generator=draw).short(),
         record=vectors * taken[:, None],
         taken=taken,
         layout=Layout(),

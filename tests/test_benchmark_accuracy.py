@@ -260,7 +260,7 @@ def test_balanced_accuracy_and_log_loss_of_classes_are_scikit_learns() -> None:
 def prepared(targets: np.ndarray, *, multi_class: bool = True) -> Prepared:
     """A cohort with answers and sides of one number each, for what reads no pixels and no words."""
     study = EncodedStudy(torch.ones(1, 2).half(), torch.zeros(1, 6), (), ())
-    note = EncodedNote(torch.ones(1, 2).half(), (), (), ())
+    note = EncodedNote(torch.ones(1, 2).half(), torch.ones(1).short(), (), (), ())
     rows = [
         CaseRow(f"c{i}", patient, None, targets=dict(zip(CLASSES, map(float, answer), strict=True)))
         for i, (patient, answer) in enumerate(zip(patients(len(targets)), targets, strict=True))

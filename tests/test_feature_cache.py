@@ -152,7 +152,10 @@ def test_a_truncated_file_is_not_trusted_but_made_again(
 
 def test_many_writers_at_once_leave_one_whole_file(cache: FeatureCache) -> None:
     key = cache.key(b"contested")
-    notes = [EncodedNote(torch.full((2000, 64), float(i)).half(), (), (), (str(i),)) for i in range(4)]
+    notes = [
+        EncodedNote(torch.full((2000, 64), float(i)).half(), torch.zeros(2000).short(), (), (), (str(i),))
+        for i in range(4)
+    ]
     start, seen = threading.Barrier(5), []
 
     def write_it(note: EncodedNote) -> None:
@@ -182,7 +185,7 @@ def test_many_writers_at_once_leave_one_whole_file(cache: FeatureCache) -> None:
 
 def test_a_writer_that_dies_midway_spoils_nothing(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     key = cache.key(b"x")
-    first = EncodedNote(torch.ones(2, 4).half(), (), (), ())
+    first = EncodedNote(torch.ones(2, 4).half(), torch.ones(2).short(), (), (), ())
     cache.keep_note(key, first)
 
     def die_midway(_: object, path: Path, **__: object) -> None:
@@ -206,7 +209,7 @@ def test_a_writer_that_fails_leaves_nothing_behind(cache: FeatureCache, monkeypa
     monkeypatch.setattr("os.replace", full)
 
     with pytest.raises(OSError, match="no space"):
-        cache.keep_note(cache.key(b"x"), EncodedNote(torch.zeros(2, 4).half(), (), (), ()))
+        cache.keep_note(cache.key(b"x"), EncodedNote(torch.zeros(2, 4).half(), torch.zeros(2).short(), (), (), ()))
     assert list(files(cache.folder)) == []
 
 

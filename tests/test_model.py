@@ -11,7 +11,8 @@ from medmm.config import TrainingConfig
 from medmm.learn.fit import Examples, fit
 from medmm.model.batch import VIEW, Batch, Features, collate
 from medmm.model.fusion import PATTERNS, Fusion, Network, Product, WeightedSum, modalities_of, pattern_of
-from medmm.model.heads import Widths
+from medmm.model.heads import Probe, Widths
+from medmm.model.terms import TermProbe
 from medmm.tensors import BINS
 from tests.models import LABELS, WIDTHS, cases_of_every_pattern, fusion, random_case, random_network
 
@@ -81,6 +82,7 @@ def test_padding_a_note_by_64_word_pieces_changes_nothing(network: Network) -> N
         batch,
         note=torch.nn.functional.pad(batch.note, (0, 0, 0, 64), value=3.0),
         note_mask=torch.nn.functional.pad(batch.note_mask, (0, 64), value=False),
+        terms=torch.nn.functional.pad(batch.terms, (0, 64), value=1),
     )
 
     same(answer(network, padded), answer(network, batch))
@@ -281,8 +283,8 @@ def test_a_stack_does_not_hear_the_mean_of_class_logits() -> None:
     case = [random_case(3)]
     before = answer(network, case)
 
-    for head in body_of(network).heads.values():
-        head.get_buffer("bias").add_(5)
+    for probe in (p for p in body_of(network).modules() if isinstance(p, Probe | TermProbe)):
+        probe.bias.add_(5)
 
     same(answer(network, case), before)
 

@@ -1,9 +1,10 @@
 """Teaching the encoders the cohort: the tail of the image network and the upper layers of the text network.
 
 What the frozen parts below them make of a case, and of its augmented views, was made once and lies in the cache. Each
-of a few folds teaches a copy on the cases of the other folds (cross-fitting), and its head begins as the exact
-linear probe of the frozen features (Kumar et al. 2022, "Fine-tuning can distort pretrained features"). Fusion sees a
-case that taught as the copy does that has never met its patient, and every other case as all copies do in the mean.
+of a few folds teaches a copy on the cases of the other folds (cross-fitting). Its head begins at nothing and learns
+faster than the copy; begun as the exact probe of the frozen features it taught the copy little. Fusion
+sees a case that taught as the copy does that has never met its patient, and every other case as all copies do in the
+mean.
 
 B cases, F pictures, T word pieces, L labels.
 """
@@ -15,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,7 +26,6 @@ from medmm.learn.course import Course, Material, pursue
 from medmm.learn.encode import EncodedRow
 from medmm.learn.fit import Epoch, loss_of
 from medmm.learn.fuse import Tell
-from medmm.learn.probe import fit_probe
 from medmm.learn.split import Part, folds_by_patient
 from medmm.model.encode import EncodedCase, EncodedStudy, Encoders, FeatureCache
 from medmm.model.encoders import Tail, UpperLayers
@@ -104,13 +103,12 @@ def _teach(
     student = _Student(lesson, targets.shape[1], multi_class)
     home = next(student.taught.parameters()).device
     student.cpu()
-    student.begin(cases, targets, folds_by_patient(patients, config.folds, seed))
     merge = _low_rank(student.taught.learns) if lesson.how == "lora" else None
 
     def batch(which: Sequence[int]) -> Mapping[str, Tensor]:
         return lesson.batch([cases[i] for i in which], plain=False) | {"targets": targets[list(which)]}
 
-    course = Course(config.epochs, config.learning_rate, config.batch_size, seed=seed, decays=True)
+    course = Course(config.epochs, config.learning_rate, config.batch_size, seed=seed, decays=True, fresh=("head",))
     pursue(student, Material(patients, batch), course, folder, _Told(folder.name, tell))
     if merge is not None:
         merge()
@@ -140,6 +138,8 @@ class _Student(nn.Module):
         self.lesson, self.multi_class = lesson, multi_class
         self.taught = lesson.copy()
         self.head = nn.Linear(lesson.width, labels)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, targets: Tensor, **inputs: Tensor) -> Tensor:
         """-> the mean loss of a batch."""
@@ -153,19 +153,6 @@ class _Student(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
-
-    @torch.no_grad()
-    def begin(self, cases: Sequence[EncodedCase], targets: Tensor, fold_of: np.ndarray) -> None:
-        """Let the head begin as the exact probe of what the frozen network makes of the cases."""
-        self.eval()
-        pooled = [
-            self.lesson.pooled(self.taught, **self.lesson.batch(cases[i : i + 32], plain=True))
-            for i in range(0, len(cases), 32)
-        ]
-        probe = fit_probe(torch.cat(pooled).numpy(), targets.numpy(), fold_of, multi_class=self.multi_class)
-        weight = probe.weight / probe.spread
-        self.head.weight.copy_(torch.from_numpy(weight))
-        self.head.bias.copy_(torch.from_numpy(probe.bias - weight @ probe.centre))
 
 
 class _Lesson(Protocol):

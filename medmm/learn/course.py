@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from medmm.learn.state import keep, keep_weights, restore, resume
 
 _HELD_OUT = 10
 """One patient in so many is held out, to say when to stop."""
+_FRESH = 10.0
+"""How many times faster than the rest learns what begins at nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Course:
     decays: bool = False
     """Whether the learning rate falls to 0 as a cosine instead, from the second epoch to the last. Such a course holds
     nobody out: every epoch is run, and the last weights stay."""
+    fresh: tuple[str, ...] = ()
+    """Parts of the network that begin at nothing: they learn ten times as fast."""
     budget_s: float = math.inf
     """Seconds of learning, over all interruptions; no epoch begins after them, and there is always a first one."""
 
@@ -130,7 +134,7 @@ def _learn(network: nn.Module, material: Material, course: Course, folder: Path,
     held_out = np.flatnonzero(fold_of == 0) if not course.decays else np.zeros(0, dtype=np.int64)
     train = np.setdiff1d(np.arange(len(fold_of)), held_out)
     network.to(device)
-    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=course.learning_rate)
+    optimizer = torch.optim.AdamW(_groups(network, course.fresh))
     said = resume(last, network, optimizer, "a course")
     history = [Epoch(**epoch) for epoch in json.loads(said["history"])] if said else []
     spent = float(said["spent"]) if said else 0.0
@@ -155,6 +159,14 @@ def _learn(network: nn.Module, material: Material, course: Course, folder: Path,
         write_whole(folder / "done.json", lambda path: path.write_text(story))
         last.unlink(missing_ok=True)
     wait()
+
+
+def _groups(network: nn.Module, fresh: Sequence[str]) -> list[dict[str, Any]]:
+    """Parameters that learn, by how many times faster than the course they do so."""
+    learns = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    new = [p for name, p in learns if name.split(".")[0] in fresh]
+    groups = [([p for name, p in learns if name.split(".")[0] not in fresh], 1.0), (new, _FRESH)]
+    return [{"params": parameters, "factor": factor} for parameters, factor in groups if parameters]
 
 
 def _is_best(history: Sequence[Epoch], course: Course) -> bool:
@@ -184,7 +196,7 @@ def _pass(
     for step in range(batches):
         which = order[step * course.batch_size : (step + 1) * course.batch_size].tolist()
         for group in optimizer.param_groups:
-            group["lr"] = course.learning_rate * _share(course, number + (step + 1) / batches)
+            group["lr"] = group["factor"] * course.learning_rate * _share(course, number + (step + 1) / batches)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss = network(**_on(device, material.batch(which)))
         optimizer.zero_grad()

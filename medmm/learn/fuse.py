@@ -14,22 +14,25 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
 from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
 from medmm.learn.fit import Epoch, Examples, infer, losses_of
-from medmm.learn.probe import fit_probe
+from medmm.learn.probe import fit_probe, fit_terms
 from medmm.learn.split import folds_by_patient
 from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperature, fit_weights
 from medmm.learn.stage import Stage
+from medmm.model.batch import Batch
 from medmm.model.fusion import PATTERNS, Corrected, Fusion, Network, WeightedSum, centred, modalities_of, pattern_of
-from medmm.model.heads import Probe, Textbook
+from medmm.model.heads import NoteHead, Probe, Textbook
 
 Tell = Callable[[str, Epoch], None]
 
 _GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _STACK_RIDGE = 2.0
 _RIDGE_FOLDS = 5
 _CALIBRATION_RIDGE = 4.0
@@ -80,15 +83,44 @@ def fit_heads(body: Fusion, train: Examples, config: TrainingConfig) -> Tensor:
         has = np.flatnonzero(train.present[:, m].numpy())
         if modality not in body.heads or not len(has):
             continue
-        cases = train.take(has)
-        head = cast("Probe", body.heads[modality])
-        features = infer(head.pool, cases, config.batch_size).numpy()
-        probe = fit_probe(features, cases.targets.numpy(), fold_of[has], multi_class=body.multi_class)
-        for name in ("centre", "spread", "weight", "bias"):
-            getattr(head, name).copy_(torch.from_numpy(getattr(probe, name)))
-        held_out = torch.from_numpy(probe.held_out).float()
+        cases, head = train.take(has), body.heads[modality]
+        if isinstance(head, NoteHead):
+            held_out = fit_note(head, cases, fold_of[has], body.multi_class)
+        else:
+            held_out = fit_pooled(cast("Probe", head), cases, fold_of[has], body.multi_class)
         heard[has, m] = centred(held_out) if body.multi_class else held_out
     return heard
+
+
+def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, multi_class: bool) -> Tensor:
+    """Fit a probe of pooled tokens; what it said of cases that it had not seen: (N, L)."""
+    features = infer(head.pool, cases).numpy()
+    probe = fit_probe(features, cases.targets.numpy(), fold_of, multi_class=multi_class)
+    for name in ("centre", "spread", "weight", "bias"):
+        getattr(head, name).copy_(torch.from_numpy(getattr(probe, name)))
+    return torch.from_numpy(probe.held_out).float()
+
+
+def fit_note(head: NoteHead, cases: Examples, fold_of: np.ndarray, multi_class: bool) -> Tensor:
+    """Fit both parts of a note's head, and the mix of its parts on what they said of cases that they had not seen."""
+    read = fit_pooled(head.probe, cases, fold_of, multi_class)
+    stands = _sparse(head.terms.stand, cases)
+    head.terms.learn(len(cases), torch.from_numpy(np.asarray(stands.sum(axis=0)).ravel()))
+    weighed = _sparse(head.terms.weighed, cases)
+    weight, bias, held_out = fit_terms(weighed, cases.targets.numpy(), fold_of, multi_class=multi_class)
+    head.terms.weight.copy_(torch.from_numpy(weight))
+    head.terms.bias.copy_(torch.from_numpy(bias))
+    stand = torch.from_numpy(held_out).float()
+    losses = torch.stack([losses_of(stand.lerp(read, mix), cases.targets, multi_class).sum(dim=0) for mix in _MIXES])
+    head.mix.copy_(torch.tensor(_MIXES)[losses.argmin(dim=0)])  # of classes the same
+    return stand.lerp(read, head.mix)
+
+
+@torch.inference_mode()
+def _sparse(terms: Callable[[Batch], Tensor], cases: Examples, batch_size: int = 64) -> scipy.sparse.csr_matrix:
+    """The terms of cases, of which each has few: (N, BUCKETS)."""
+    batches = [range(i, min(i + batch_size, len(cases))) for i in range(0, len(cases), batch_size)]
+    return scipy.sparse.vstack([scipy.sparse.csr_matrix(terms(cases.batch(which)[0]).numpy()) for which in batches])
 
 
 def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:

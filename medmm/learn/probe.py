@@ -6,16 +6,22 @@ learns from; the head that is used is the mean of the folds' models.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from medmm.learn.fit import losses_of
 
 _STRENGTHS = (0.5, 1.5, 5.0, 15.0)
 """Inverse ridge: scikit-learn's C times the number of features, which have unit spread."""
+_TERM_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""scikit-learn's C, for notes of length 1."""
+
+Matrix: TypeAlias = np.ndarray | scipy.sparse.csr_matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,15 +54,30 @@ def fit_probe(features: np.ndarray, targets: np.ndarray, fold_of: np.ndarray, *,
     centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-4
     standard = ((features - centre) / spread).astype(np.float64)
     turned, turn = _turn(standard)  # (N, K), (K, F)
-    folds = np.unique(fold_of)
+    strengths = [strength / features.shape[1] for strength in _STRENGTHS]
+    weight, bias, held_out = _choose(turned, targets, fold_of, strengths, multi_class)
+    return FittedProbe(centre, spread, weight @ turn, bias, held_out)
+
+
+def fit_terms(
+    terms: scipy.sparse.csr_matrix, targets: np.ndarray, fold_of: np.ndarray, *, multi_class: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `fit_probe`, of sparse features (N, F) as they are: weight (L, F), bias (L,) and held_out (N, L)."""
+    return _choose(terms, targets, fold_of, _TERM_STRENGTHS, multi_class)
+
+
+def _choose(
+    x: Matrix, targets: np.ndarray, fold_of: np.ndarray, strengths: Sequence[float], multi_class: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean weight (L, K) and bias (L,) of the folds' models at the best strength, and what they held out (N, L)."""
     best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
-    for strength in _STRENGTHS:
+    for strength in strengths:
         held_out = np.zeros(targets.shape)
         models = []
-        for fold in folds:
+        for fold in np.unique(fold_of):
             outside = fold_of == fold
-            weight, bias = _fit(turned[~outside], targets[~outside], strength / features.shape[1], multi_class)
-            held_out[outside] = turned[outside] @ weight.T + bias
+            weight, bias = _fit(x[~outside], targets[~outside], strength, multi_class)
+            held_out[outside] = x[outside] @ weight.T + bias
             models.append((weight, bias))
         loss = float(losses_of(torch.from_numpy(held_out), torch.from_numpy(targets), multi_class).sum())
         if best is None or loss < best[0]:
@@ -64,8 +85,7 @@ def fit_probe(features: np.ndarray, targets: np.ndarray, fold_of: np.ndarray, *,
             best = loss, weight, bias, held_out
     if best is None:
         raise ValueError("a probe needs cases")
-    _, weight, bias, held_out = best
-    return FittedProbe(centre, spread, weight @ turn, bias, held_out)
+    return best[1:]
 
 
 def _turn(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +96,7 @@ def _turn(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return left * size, right
 
 
-def _fit(x: np.ndarray, y: np.ndarray, strength: float, multi_class: bool) -> tuple[np.ndarray, np.ndarray]:
+def _fit(x: Matrix, y: np.ndarray, strength: float, multi_class: bool) -> tuple[np.ndarray, np.ndarray]:
     """Weight (L, K) and bias (L,) of one model; a label of which only one answer is stated gets its share."""
     labels = y.shape[1]
     weight, bias = np.zeros((labels, x.shape[1])), np.zeros(labels)
@@ -96,7 +116,7 @@ def _fit(x: np.ndarray, y: np.ndarray, strength: float, multi_class: bool) -> tu
     return weight, bias
 
 
-def _fit_classes(x: np.ndarray, answer: np.ndarray, strength: float, weight: np.ndarray, bias: np.ndarray) -> None:
+def _fit_classes(x: Matrix, answer: np.ndarray, strength: float, weight: np.ndarray, bias: np.ndarray) -> None:
     """Fill in the classes that the cases have; one that none of them has is made unlikely."""
     seen = np.unique(answer)
     bias[:] = np.log(0.5 / (len(answer) + 1))

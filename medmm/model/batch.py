@@ -34,6 +34,8 @@ class Features:
     """(P, PLACE) float32, see PLACE."""
     note: Tensor
     """(T, W) float16."""
+    terms: Tensor
+    """(T,) int16, see terms_of."""
     record: Tensor
     """(R, Q) float32, see RecordBins."""
     taken: Tensor
@@ -91,6 +93,8 @@ class Batch:
     """(B, T, W)."""
     note_mask: Tensor
     """(B, T)."""
+    terms: Tensor
+    """(B, T) long, see terms_of."""
     record: Tensor
     """(B, R, Q)."""
     record_mask: Tensor
@@ -141,12 +145,14 @@ def collate(cases: Sequence[Features], heard: Tensor | None = None) -> Batch:
     image, image_mask = _pad([case.image for case in cases])
     place, _ = _pad([case.place for case in cases])
     note, note_mask = _pad([case.note for case in cases])
+    terms, _ = _pad([case.terms[:, None] for case in cases])
     return Batch(
         image=image,
         place=place,
         image_mask=image_mask,
         note=note,
         note_mask=note_mask,
+        terms=terms[..., 0].long(),
         record=torch.stack([case.record for case in cases]),
         record_mask=torch.stack([case.taken for case in cases]),
         heard=heard,

@@ -37,6 +37,7 @@ from medmm.model.encoders import (
     load_volume_encoder,
     state_digest,
 )
+from medmm.model.terms import terms_of
 from medmm.placement import Placement
 from medmm.read.remark import about
 from medmm.slices import Picture, Shown, depths, pictures_of, slice_images, spread_slices
@@ -46,7 +47,7 @@ TAUGHT = "taught.safetensors"
 """File of a model folder with what was taught of its encoders."""
 _log = logging.getLogger(__name__)
 
-_FORMAT = "5"
+_FORMAT = "6"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
 _MAPS = "maps"
 _SAID = "said"
@@ -82,6 +83,8 @@ class EncodedNote:
 
     tokens: Tensor
     """(T, W) float16."""
+    terms: Tensor
+    """(T,) int16, see terms_of."""
     word_of: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
     remarks: tuple[str, ...]
@@ -233,7 +236,8 @@ class Encoders:
     def encode_note(self, note: Note) -> EncodedNote:
         """The note through the text encoder."""
         words = self.text.encode(note)
-        return EncodedNote(words.tokens, words.word_of, words.spans, words.remarks)
+        terms = terms_of(note.text, words.word_of, words.spans)
+        return EncodedNote(words.tokens, terms, words.word_of, words.spans, words.remarks)
 
     def features(self, case: EncodedCase, bins: RecordBins) -> Features:
         """Put the sides of one case together."""
@@ -250,6 +254,7 @@ class Encoders:
             image=torch.cat([torch.zeros(0, self.image_width).half(), *(study.tokens for study in studies)]),
             place=torch.cat([torch.zeros(0, PLACE), *places]),
             note=note.tokens if note else torch.zeros(0, self.text.width, dtype=torch.half),
+            terms=note.terms if note else torch.zeros(0, dtype=torch.int16),
             record=torch.from_numpy(vectors),
             taken=torch.from_numpy(taken),
             layout=Layout(
@@ -394,13 +399,12 @@ class FeatureCache:
             return None
         tensors, said = kept
         spans = tuple((start, end) for start, end in said["spans"])
-        return EncodedNote(tensors["tokens"], tuple(said["word_of"]), spans, tuple(said["remarks"]))
+        return EncodedNote(tensors["tokens"], tensors["terms"], tuple(said["word_of"]), spans, tuple(said["remarks"]))
 
     def keep_note(self, key: str, note: EncodedNote) -> None:
         """Remember an encoded note: numbers and offsets, not its text."""
-        self._save(
-            key, {"tokens": note.tokens}, {"word_of": note.word_of, "spans": note.spans, "remarks": note.remarks}
-        )
+        said = {"word_of": note.word_of, "spans": note.spans, "remarks": note.remarks}
+        self._save(key, {"tokens": note.tokens, "terms": note.terms}, said)
 
     def keep_maps(self, key: str, maps: Tensor) -> None:
         """Remember what `Encoders.encode_views` made of a study."""

@@ -14,6 +14,7 @@ from medmm.case import MODALITIES
 from medmm.config import FusionConfig
 from medmm.model.batch import DEPTH, KIND, PRIOR, VIEW, Batch
 from medmm.model.dropout import Dropout
+from medmm.model.terms import TermProbe
 
 _POOLS = 3
 
@@ -97,6 +98,22 @@ class Probe(nn.Module):
         """-> (B, L); a case without this modality gets a finite answer that nothing may use."""
         features = (self.pool(batch) - self.centre) / self.spread
         return torch.as_tensor(features @ self.weight.T + self.bias)
+
+
+class NoteHead(nn.Module):
+    """What the note says on its own: a probe of what BERT makes of it, and one of its words as they stand."""
+
+    mix: Tensor
+
+    def __init__(self, widths: Widths, labels: int) -> None:
+        super().__init__()
+        self.probe = Probe("note", widths, labels)
+        self.terms = TermProbe(labels)
+        self.register_buffer("mix", torch.full((labels,), 0.5))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """-> (B, L); a case without a note gets a finite answer that nothing may use."""
+        return torch.as_tensor(self.terms(batch).lerp(self.probe(batch), self.mix))
 
 
 class Places(nn.Module):
