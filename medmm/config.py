@@ -271,6 +271,22 @@ class AdaptConfig(Dials):
     """Compute again on the way back what lies between layers: less memory, more time."""
 
 
+class DecisionConfig(Dials):
+    """Where a label is flagged, and when nothing is said of it; both chosen on validation patients."""
+
+    aim: Literal["youden", "sensitivity", "net_benefit"] = "youden"
+    """What the threshold is for: youden, sensitivity + specificity at their highest; sensitivity, at least that of
+    `sensitivity`; net_benefit, the probability `risk`."""
+    sensitivity: float = Field(0.95, gt=0, lt=1)
+    """For that aim: share of the cases with the label that is flagged, at least."""
+    risk: float = Field(0.1, gt=0, lt=1)
+    """For net_benefit: the probability at which a miss and the false alarms that avoid it weigh the same (Vickers
+    2006)."""
+    error: float = Field(0.1, gt=0, lt=0.5)
+    """Promised for each answer of each label: so many at most are called the opposite; where that cannot be kept the
+    call is 'uncertain'."""
+
+
 class RunConfig(Dials):
     """run.toml: everything about a training run that is not the cohort."""
 
@@ -279,6 +295,7 @@ class RunConfig(Dials):
     fusion: FusionConfig = FusionConfig()
     training: TrainingConfig = TrainingConfig()
     split: SplitConfig = SplitConfig()
+    decision: DecisionConfig = DecisionConfig()
 
 
 def read_toml(path: Path, kind: type[Config]) -> Config:

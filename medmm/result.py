@@ -18,6 +18,9 @@ from medmm.placement import Placement
 Verdict = Literal["accept", "override"]
 """accept: the model's word stands; override: the opposite of it does."""
 
+Call = Literal["flagged", "not flagged", "uncertain"]
+"""What the model says of one label; uncertain where either answer would break a promise, see Limits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
@@ -27,6 +30,22 @@ class Contribution:
     """image, note or record."""
     log_odds: float
     """Signed, natural log-odds. Exactly 0 for a modality that the case does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a label's probability must lie on one side before the model may speak: split conformal, class by class.
+
+    Of cases like those that it was chosen on, at most `error` of those that have the label are called not flagged, and
+    at most `error` of those that have it not are called flagged (Vovk 2012, "Conditional validity").
+    """
+
+    present_from: float
+    """Below it at most `error` of the cases with the label lie; only there may it be called not flagged."""
+    absent_to: float
+    """Above it at most `error` of the cases without it lie; only there may it be called flagged."""
+    error: float
+    """In (0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,17 @@ class Finding:
     """One for each modality; with `base_log_odds` they sum to the log-odds of `probability`."""
     interaction: float = 0.0
     """Part of the log-odds that no modality brings alone: all present together, less each alone above the base."""
+    limits: Limits | None = None
+    """For this label and the modalities that the case has; None of a model that promises nothing."""
+
+    @property
+    def call(self) -> Call:
+        """What the model says: the side of the threshold, or uncertain where it promised not to speak."""
+        if self.limits is None:
+            return "flagged" if self.flagged else "not flagged"
+        if self.flagged:
+            return "flagged" if self.probability > self.limits.absent_to else "uncertain"
+        return "not flagged" if self.probability < self.limits.present_from else "uncertain"
 
     @property
     def flagged(self) -> bool:
@@ -77,6 +107,8 @@ class Prediction:
     """The modalities that the model knows how to use and was not given."""
     remarks: tuple[str, ...] = ()
     """What the reader did or left out, for the person who reads the result."""
+    doubts: tuple[str, ...] = ()
+    """Why this case may be unlike what the model learnt from, or not what it seems; empty if nothing was noticed."""
 
     @property
     def flagged(self) -> tuple[Finding, ...]:

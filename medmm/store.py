@@ -44,6 +44,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
+from medmm.case import RecordValue
 from medmm.errors import Reason, StoreError
 from medmm.placement import Placement
 from medmm.result import (
@@ -52,6 +53,7 @@ from medmm.result import (
     Explanation,
     Film,
     Finding,
+    Limits,
     Overlay,
     Prediction,
     Refusal,
@@ -62,6 +64,8 @@ from medmm.result import (
 
 STORE = "store.sqlite"
 """Name of the store in a folder that was scored."""
+_SAID = ("present", "absent", "remarks", "doubts")
+"""What is said of a case as a whole: fields of a Prediction."""
 _BUSY_MS = 30_000
 """How long a writer of SQLite waits for another one, milliseconds."""
 
@@ -89,6 +93,7 @@ _finding = Table(
     Column("base_log_odds", Float(53), nullable=False),
     Column("interaction", Float(53), nullable=False),
     Column("contributions", Text, nullable=False),
+    Column("limits", Text),
 )
 _refusal = Table(
     "refusal",
@@ -112,7 +117,14 @@ _review = Table(
     Column("at", DateTime, nullable=False),
 )
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_tables.create_all,)
+
+def _add_limits(connection: Connection) -> None:
+    """A finding knows the limits of its model; those of older predictions have none."""
+    if "limits" not in {column["name"] for column in inspect(connection).get_columns(_finding.name)}:
+        connection.exec_driver_sql(f"ALTER TABLE {_finding.name} ADD COLUMN limits TEXT")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_tables.create_all, _add_limits)
 """Step n brings a store of version n to version n + 1. Steps are added, never changed."""
 
 
@@ -164,7 +176,7 @@ class Store:
                     model_id=said.model_id,
                     content=case.content,
                     scored_at=_now(),
-                    said=json.dumps({"present": said.present, "absent": said.absent, "remarks": said.remarks}),
+                    said=json.dumps({name: getattr(said, name) for name in _SAID}),
                     evidence=json.dumps(_evidence_out(case.evidence), allow_nan=False),
                 )
                 (number,) = connection.execute(row).inserted_primary_key or (None,)
@@ -248,6 +260,39 @@ class Store:
         with self._transaction() as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(Review(**{k: v for k, v in row.items() if k != "id"} | {"at": _utc(row["at"])}) for row in rows)
+
+    def history(
+        self, model_id: str
+    ) -> tuple[tuple[Prediction, datetime, dict[str, RecordValue], tuple[Review, ...]], ...]:
+        """Every prediction that a model ever made here, oldest first, also where a newer one of the case counts now.
+
+        Each with when it was made (UTC), the record that it was made from, and the reviews that came after it and
+        before the next prediction of the same case, oldest first.
+        """
+        kept, words = _prediction.c, _review.c
+        findings = select(_finding, kept.case_id, kept.scored_at, kept.said).join_from(_finding, _prediction)
+        findings = findings.where(kept.model_id == model_id).order_by(_finding.c.prediction_id, _finding.c.place)
+        evidence = select(kept.id, kept.evidence).where(kept.model_id == model_id)
+        same = (words.case_id == kept.case_id) & (words.model_id == kept.model_id) & (words.at >= kept.scored_at)
+        heard = select(*words, func.max(kept.id).label("prediction_id")).join_from(_review, _prediction, same)
+        heard = heard.where(words.model_id == model_id).group_by(*words).order_by(words.id)
+        said: dict[int, list[Review]] = {}
+        with self._transaction() as connection:
+            found = groupby(connection.execute(findings), key=lambda row: int(row.prediction_id))
+            cases = {number: list(case) for number, case in found}
+            records = {row.id: json.loads(row.evidence)["record"] for row in connection.execute(evidence)}
+            for word in connection.execute(heard).mappings():
+                values = {column.name: word[column.name] for column in words if column.name != "id"}
+                said.setdefault(word["prediction_id"], []).append(Review(**values | {"at": _utc(word["at"])}))
+        return tuple(
+            (
+                _prediction_in(case[0], model_id, [_finding_in(row) for row in case]),
+                _utc(case[0].scored_at),
+                records[number],
+                tuple(said.get(number, ())),
+            )
+            for number, case in cases.items()
+        )
 
     @contextmanager
     def _transaction(self, writes: bool = False) -> Iterator[Connection]:
@@ -335,13 +380,17 @@ def _utc(at: datetime) -> datetime:
 
 
 def _finding_out(prediction_id: int | None, place: int, finding: Finding) -> dict[str, object]:
-    values = asdict(finding) | {"contributions": json.dumps([asdict(c) for c in finding.contributions])}
+    values = asdict(finding) | {
+        "contributions": json.dumps([asdict(c) for c in finding.contributions]),
+        "limits": None if finding.limits is None else json.dumps(asdict(finding.limits)),
+    }
     return {"prediction_id": prediction_id, "place": place, **values}
 
 
 def _finding_in(row: Any) -> Finding:
     contributions = tuple(Contribution(**item) for item in json.loads(row.contributions))
-    return Finding(row.label, row.probability, row.threshold, row.base_log_odds, contributions, row.interaction)
+    limits = None if row.limits is None else Limits(**json.loads(row.limits))
+    return Finding(row.label, row.probability, row.threshold, row.base_log_odds, contributions, row.interaction, limits)
 
 
 def _prediction_in(row: Any, model_id: str, findings: Sequence[Finding]) -> Prediction:

@@ -184,6 +184,29 @@ def pretrain_pairs(
         pairs(Wish(source, out, config, epochs, budget, seed, leave_out, workers))
 
 
+@app.command(short_help="Fit a trained model to another place, without training it.")
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="The run that `medmm train` wrote, or its model folder.")],
+    out: Annotated[Path, typer.Option(help="Where the model that fits goes: OUT/model.")],
+    cohort: Annotated[
+        Path | None, typer.Argument(help="Local cases. With labels they choose anew; without, their prevalence counts.")
+    ] = None,
+    prevalence: Annotated[
+        list[str] | None, typer.Option(help="LABEL=SHARE where it is known, once a label; instead of a cohort.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of encoded studies; runs may share it.")] = None,
+    workers: Workers = None,
+) -> None:
+    """Calibration, thresholds and limits chosen on local patients, or moved to a prevalence that is known or estimated.
+
+    What the model learnt from images and notes stays as it is.
+    """
+    from pipelines.calibrate import calibrate_model
+
+    with one_line_errors(out):
+        calibrate_model(run, cohort, out, prevalence=prevalence or (), cache=cache, workers=workers)
+
+
 @app.command(short_help="Say what is there; train nothing.")
 def check(
     cohort: Annotated[Path, typer.Argument(help="A cohort, or a bare folder or archive of studies.")],

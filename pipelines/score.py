@@ -53,9 +53,9 @@ def score_studies(studies: str, model: Path, out: Path, query: Query, *, workers
 
 def score_folder(studies: Path, model: Path, out: Path, *, workers: int | None = None) -> Scored:
     """Score a cohort with a table, or a bare folder, archive or medium of studies, with a trained model."""
-    loaded = _load(model)
+    loaded = load(model)
     if (studies / "cases.csv").is_file():
-        cohort = read_cohort(studies, _as_taught(loaded, studies / "cohort.toml"))
+        cohort = read_cohort(studies, as_taught(loaded, studies / "cohort.toml"))
     else:
         check_apart(studies, out)
         cohort = read_folder(studies, _without_table(loaded), workers)
@@ -64,7 +64,7 @@ def score_folder(studies: Path, model: Path, out: Path, *, workers: int | None =
 
 def score_server(url: str, model: Path, out: Path, query: Query, *, workers: int | None = None) -> Scored:
     """Retrieve studies from a DICOMweb server into OUT/retrieved and score them; a rerun retrieves what is missing."""
-    loaded = _load(model)
+    loaded = load(model)
     with terminal.counting("Retrieving") as progress:
         cohort = read_server(
             url,
@@ -79,12 +79,12 @@ def score_server(url: str, model: Path, out: Path, query: Query, *, workers: int
     return score_cases(loaded, cohort, out, workers=workers)
 
 
-def _load(model: Path) -> Model:
+def load(model: Path) -> Model:
     """Load the model of a run, or a model folder."""
     return Model.load(model / "model" if (model / "model").is_dir() else model)
 
 
-def _as_taught(model: Model, path: Path) -> CohortConfig:
+def as_taught(model: Model, path: Path) -> CohortConfig:
     """How a table is read for a model: its columns as its own cohort.toml names them, all else as the model was taught.
 
     Raises:

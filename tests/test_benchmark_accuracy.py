@@ -545,7 +545,7 @@ def test_a_strange_side_is_another_patients_and_the_others_stay() -> None:
 
 
 def learned(network: nn.Module) -> Learned:
-    return Learned(cast("Any", network), cast("Encoders", None), RecordBins({}, {}), {})
+    return Learned(cast("Any", network), cast("Encoders", None), RecordBins({}, {}), {}, cast("Any", None))
 
 
 def test_a_case_alone_is_a_case_in_a_batch_of_all_patterns() -> None:

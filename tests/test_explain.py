@@ -170,6 +170,7 @@ def test_the_interaction_is_what_no_modality_brings_alone(model: Model) -> None:
         image=cases[1].image,
         place=cases[1].place,
         note=cases[2].note,
+        terms=cases[2].terms,
         record=cases[4].record,
         taken=cases[4].taken,
     )

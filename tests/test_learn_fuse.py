@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from medmm.config import TrainingConfig
 from medmm.learn import fuse, probe
+from medmm.learn.calibrate import calibrate
 from medmm.learn.fit import Epoch, Examples, infer, loss_of
-from medmm.learn.fuse import calibrate, choose_gates, fit_heads, fit_stack, late_ensemble, stacked_ensemble
+from medmm.learn.fuse import choose_gates, fit_heads, fit_stack, late_ensemble, stacked_ensemble
 from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
 from medmm.learn.stage import Stage
 from medmm.model.batch import Batch

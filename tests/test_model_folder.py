@@ -215,7 +215,7 @@ def test_a_vocabulary_that_was_exchanged_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 1},
         {"thresholds": {}},
         {"thresholds": {"effusion": 0.5, "nodule": 0.5, "other": 0.5}},
         {"record_edges": {}},

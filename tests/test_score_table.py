@@ -12,7 +12,7 @@ from medmm.config import CohortConfig, FhirConfig, ImageRule, LabelColumns, Numb
 from medmm.errors import ConfigError
 from medmm.model.folder import Card, Model
 from medmm.read.cohort import read_cohort
-from pipelines.score import _as_taught
+from pipelines.score import as_taught
 from tests.models import model_without_encoders
 
 TAUGHT: dict[str, Any] = {
@@ -32,7 +32,7 @@ def taught(**more: Any) -> Model:
 def test_a_cohort_without_studies_and_notes_is_scored_as_it_was_trained(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text("case_id,patient_id,crp\nc1,p1,12\n", encoding="utf-8")
 
-    cohort = read_cohort(tmp_path, _as_taught(taught(), tmp_path / "cohort.toml"))
+    cohort = read_cohort(tmp_path, as_taught(taught(), tmp_path / "cohort.toml"))
 
     assert [row.cells["crp"] for row in cohort.rows] == ["12"]
     assert cohort.labels == ()
@@ -42,7 +42,7 @@ def test_a_column_in_another_unit_is_refused_and_not_read_as_the_models(tmp_path
     (tmp_path / "cohort.toml").write_text('[record]\ncrp = { unit = "mg/dL" }\n', encoding="utf-8")
 
     with pytest.raises(ConfigError) as caught:
-        _as_taught(taught(), tmp_path / "cohort.toml")
+        as_taught(taught(), tmp_path / "cohort.toml")
 
     assert "'crp' is in 'mg/dL' in cohort.toml, and the model knows it as in 'mg/L'" in str(caught.value)
 
@@ -56,7 +56,7 @@ def test_the_table_says_where_things_are_and_the_model_what_it_reads(tmp_path: P
         encoding="utf-8",
     )
 
-    config = _as_taught(taught(fhir=FhirConfig(note_types=("34117-2",))), path)
+    config = as_taught(taught(fhir=FhirConfig(note_types=("34117-2",))), path)
 
     assert (config.case_id, config.time, config.record["crp"].taken) == ("nr", "made", "at")
     assert config.labels is None

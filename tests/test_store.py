@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from medmm.errors import Reason, StoreError
-from medmm.result import Explanation, Refusal, Review, ScoredCase
-from medmm.store import Store
+from medmm.result import Explanation, Limits, Refusal, Review, ScoredCase
+from medmm.store import STORE, Store
 from tests.scored import MODEL, NOTE, scored_case
 
 CANARY = "case-that-no-error-may-name"
@@ -346,3 +346,24 @@ def test_a_slice_and_a_film_of_the_prior_study_are_kept_as_such(tmp_path: Path) 
         store.keep([replace(case, evidence=replace(case.evidence, films=films))])
 
         assert store.case(case.prediction.model_id, "c1").evidence.films == films
+
+
+def test_limits_and_doubts_come_back_as_they_were_kept(tmp_path: Path) -> None:
+    case = scored_case("c1")
+    findings = tuple(replace(f, limits=Limits(0.1, 0.8, 0.05)) for f in case.prediction.findings)
+    kept = replace(case, prediction=replace(case.prediction, findings=findings, doubts=("unlike the others",)))
+    with Store(tmp_path / STORE) as store:
+        store.keep([kept])
+        assert store.case(kept.prediction.model_id, "c1").prediction == kept.prediction
+
+
+def test_a_store_from_before_limits_is_opened_and_its_findings_have_none(tmp_path: Path) -> None:
+    path = tmp_path / STORE
+    with Store(path) as store:
+        store.keep([scored_case("c1")])
+    with sqlite3.connect(path) as old:
+        old.execute("ALTER TABLE finding DROP COLUMN limits")
+        old.execute("UPDATE schema_version SET version = 1")
+    old.close()
+    with Store(path) as store:
+        assert {f.limits for f in store.case(MODEL, "c1").prediction.findings} == {None}

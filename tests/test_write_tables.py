@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medmm.errors import Reason
-from medmm.result import Contribution, Prediction, Refusal
+from medmm.result import Contribution, Limits, Prediction, Refusal
 from medmm.write.tables import write_predictions, write_quarantine
 from tests.cohorts import table
 from tests.scored import LABELS, MODEL, scored_case
@@ -22,6 +22,9 @@ SCHEMA = {
     "probability": "double",
     "threshold": "double",
     "flagged": "bool",
+    "call": "string",
+    "present_from": "double",
+    "absent_to": "double",
     "base_log_odds": "double",
     "image_log_odds": "double",
     "note_log_odds": "double",
@@ -30,6 +33,7 @@ SCHEMA = {
     "present": "string",
     "absent": "string",
     "remarks": "string",
+    "doubts": "string",
 }
 ODD = "VOI \"soft\"; 2048/4096,\nfrom line two\t€ Å 肺 'x'"
 """A remark that a careless writer of CSV breaks on."""
@@ -49,6 +53,17 @@ def test_the_columns_and_their_types_are_fixed(tmp_path: Path) -> None:
     schema = pq.read_schema(tmp_path / "predictions.parquet")
     assert {field.name: str(field.type) for field in schema} == SCHEMA
     assert list(table(tmp_path / "predictions.csv")[0]) == list(SCHEMA)
+
+
+def test_a_row_says_when_the_model_would_not_say_and_why_it_doubts(tmp_path: Path) -> None:
+    one = said("c1")
+    limits = Limits(present_from=0.0, absent_to=1.0, error=0.1)
+    findings = tuple(replace(finding, limits=limits) for finding in one.findings)
+    write_predictions(tmp_path, [replace(one, findings=findings, doubts=("unlike the others",))])
+
+    for row in rows(tmp_path):
+        assert (row["call"], row["present_from"], row["absent_to"]) == ("uncertain", 0.0, 1.0)
+        assert row["doubts"] == "unlike the others"
 
 
 def test_a_row_holds_what_was_said(tmp_path: Path) -> None:

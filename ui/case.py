@@ -66,6 +66,8 @@ def _head(row: WorklistRow, scored: ScoredCase, place: tuple[int, int]) -> None:
         f'<span class="mm-support">{place[0] + 1} of {place[1]} · scored {moment(row.scored_at)}</span></div>'
     )
     st.html(given.given(prediction, scored.evidence))
+    if prediction.doubts:
+        st.warning("  \n".join(literal(doubt) for doubt in prediction.doubts), icon=":material/help:")
 
 
 def _shown_label(scored: ScoredCase) -> str:

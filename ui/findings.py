@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from medmm.result import Finding, Prediction, Review
-from ui.say import LOG_ODDS, NOTHING_FLAGGED, escape, name, percents, signed, verdict, word
+from medmm.result import Call, Finding, Prediction, Review
+from ui.say import LOG_ODDS, NOTHING_FLAGGED, call, doubt, escape, name, percents, signed, verdict
 
+_KINDS = {"flagged": "mm-flagged", "not flagged": "mm-unflagged", "uncertain": "mm-uncertain"}
 _LEAST_REACH = 1.0
 """Log-odds that fill half a bar's lane when nothing reaches further."""
 
 
 def summary(prediction: Prediction) -> str:
-    """What was flagged, or plainly that nothing was."""
-    if not prediction.flagged:
-        return f'<p class="mm-summary">{escape(NOTHING_FLAGGED)}</p>'
-    chips = "".join(f'<span class="mm-chip mm-flagged">{escape(name(f.label))}</span>' for f in prediction.flagged)
-    return f'<p class="mm-summary"><span class="mm-quiet">Flagged</span> {chips}</p>'
+    """What was flagged and what is uncertain, or plainly that nothing was."""
+    parts = [_chips(prediction, one) for one in ("flagged", "uncertain")]
+    return f'<p class="mm-summary">{" ".join(part for part in parts if part) or escape(NOTHING_FLAGGED)}</p>'
+
+
+def _chips(prediction: Prediction, said: Call) -> str:
+    """The findings of which one thing is said; empty if there is none."""
+    chips = [
+        f'<span class="mm-chip {_KINDS[said]}">{escape(name(f.label))}</span>'
+        for f in prediction.findings
+        if f.call == said
+    ]
+    return f'<span class="mm-quiet">{said.capitalize()}</span> {"".join(chips)}' if chips else ""
 
 
 def row(finding: Finding, review: Review | None) -> str:
     """One finding on one line: word, probability, scale, and the newest decision."""
     probability, threshold = percents(finding)
-    kind = "mm-flagged" if finding.flagged else "mm-unflagged"
+    kind = _KINDS[finding.call]
     mark = f"✓ {verdict(review)}" if review else ""
     scale = (
         f'<span class="mm-scale" role="img" aria-label="Probability {escape(probability)}, threshold '
@@ -29,7 +38,7 @@ def row(finding: Finding, review: Review | None) -> str:
         f'<span class="mm-limit" style="--at:{finding.threshold:.2%}">threshold {escape(threshold)}</span></span>'
     )
     return (
-        f'<div class="mm-row"><span class="mm-chip {kind}">{word(finding.flagged)}</span>'
+        f'<div class="mm-row"><span class="mm-chip {kind}">{call(finding)}</span>'
         f'<span class="mm-number mm-strong">{escape(probability)}</span>{scale}'
         f'<span class="mm-done">{mark}</span></div>'
     )
@@ -39,7 +48,7 @@ def sentence(finding: Finding) -> str:
     """The same in words, for the finding that is looked at."""
     probability, threshold = percents(finding)
     side = "reaches" if finding.flagged else "is below"
-    return f"Calibrated probability {probability}; it {side} the threshold of {threshold}."
+    return f"Calibrated probability {probability}; it {side} the threshold of {threshold}. {doubt(finding)}".strip()
 
 
 def reach(prediction: Prediction) -> float:

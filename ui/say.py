@@ -19,8 +19,23 @@ def name(raw: str) -> str:
 
 
 def word(flagged: bool) -> str:
-    """The plain word for what the model said."""
+    """The plain word for a side of the threshold."""
     return "Flagged" if flagged else "Not flagged"
+
+
+def call(finding: Finding) -> str:
+    """The plain word for what the model says, which may be that it does not say."""
+    return finding.call.capitalize()
+
+
+def doubt(finding: Finding) -> str:
+    """Why nothing is said of a finding; empty if something is."""
+    if finding.call != "uncertain" or finding.limits is None:
+        return ""
+    return (
+        f"Uncertain: the model promises that at most {finding.limits.error:.0%} of those who have it, and of those who "
+        "have not, are called the opposite, and here it could not keep that."
+    )
 
 
 def decided(finding: Finding, review: Review) -> str:

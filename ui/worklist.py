@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import get_args
 
 import pandas as pd
 import streamlit as st
 
 from medmm.case import MODALITIES
-from medmm.result import Refusal
+from medmm.result import Call, Refusal
 from medmm.store import Store, WorklistRow
-from ui.say import literal, moment, name, word
+from ui.say import call, literal, moment, name
 
 FILTERS = ("flag", "state", "missing", "search")
 """Names of the filters in the session; they outlive a look at a case."""
 _STATES = ("All", "Not reviewed", "Reviewed")
-_WORDS = [word(True), word(False)]
+_WORDS = [one.capitalize() for one in get_args(Call)]
 _COLUMNS = {
     "open": None,
     "case": st.column_config.TextColumn("Case"),
@@ -114,7 +115,7 @@ def _line(row: WorklistRow) -> dict[str, object]:
         "open": "Open",
         "case": row.prediction.case_id,
         "leading": name(leading.label),
-        "word": [word(leading.flagged)],
+        "word": [call(leading)],
         "probability": 100 * leading.probability,
         "threshold": 100 * leading.threshold,
         "also": ", ".join(name(finding.label) for finding in row.prediction.flagged if finding is not leading),

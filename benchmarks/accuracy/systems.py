@@ -61,7 +61,7 @@ def ours(run: RunConfig) -> System:
 
     def answer(prepared: Prepared, fold: Fold, work: Path) -> Said:
         learned = learn_parts(prepared, fold.parts, with_seed(run, fold.seed), work, Silent())
-        return Said(learned.probabilities("test"), learned.thresholds)
+        return Said(learned.probabilities("test"), learned.decisions.thresholds)
 
     return answer
 

@@ -62,6 +62,7 @@ def _prediction(model: Model, case: Features, worth: dict[Subset, np.ndarray], k
     values = shapley(worth)
     base, whole = worth[frozenset()], worth[frozenset(range(len(MODALITIES)))]
     present = [m for m, there in enumerate(case.present) if there and known[m]]
+    given = tuple(MODALITIES[m] for m in present)
     alone = sum((worth[frozenset({m})] - base for m in present), np.zeros_like(base))
     interaction = whole - base - alone
     findings = tuple(
@@ -74,6 +75,7 @@ def _prediction(model: Model, case: Features, worth: dict[Subset, np.ndarray], k
                 Contribution(name, float(values[m, i])) for m, name in enumerate(MODALITIES) if known[m]
             ),
             interaction=float(interaction[i]),
+            limits=model.limits(label, given),
         )
         for i, label in enumerate(model.labels)
     )
@@ -81,7 +83,7 @@ def _prediction(model: Model, case: Features, worth: dict[Subset, np.ndarray], k
         case_id=case.case_id,
         model_id=model.model_id,
         findings=findings,
-        present=tuple(MODALITIES[m] for m in present),
+        present=given,
         absent=tuple(name for m, name in enumerate(MODALITIES) if known[m] and m not in present),
         remarks=case.remarks,
     )

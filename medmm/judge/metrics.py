@@ -238,6 +238,16 @@ def youden_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
     return float(middles[int(np.argmax(youden))])
 
 
+def sensitivity_threshold(targets: np.ndarray, probabilities: np.ndarray, least: float) -> float:
+    """The highest probability at which at least a share `least` of new cases with the label is flagged, in the mean.
+
+    An order statistic of the cases with the label, as in conformal prediction; 0 if they are too few to promise it.
+    """
+    present = np.sort(probabilities[targets == 1])
+    below = int((1 - least) * (len(present) + 1) + 1e-9)
+    return float(present[below - 1]) if below else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What the threshold does to the test cases of one label."""
@@ -272,6 +282,12 @@ def operate(
 def share(hit: np.ndarray, among: np.ndarray, draws: np.ndarray | None = None) -> Estimate:
     """Share of the cases `among` (N,) bool that are `hit` (N,) bool, with its interval over draws (K, N)."""
     return estimate(_shares(hit, among, with_sample(_draws(draws, len(hit)))))
+
+
+def weighted_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Values (N,) and weights (K, N) -> (K,) means; NaN where nothing has weight."""
+    total = weights.sum(axis=1, dtype=np.float64)
+    return np.where(total > 0, weights @ values / np.maximum(total, 1e-12), np.nan)
 
 
 def balanced_accuracy(targets: np.ndarray, probabilities: np.ndarray, draws: np.ndarray | None = None) -> Estimate:

@@ -8,7 +8,7 @@ that. N cases, M modalities, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -20,13 +20,14 @@ from torch import Tensor
 
 from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
+from medmm.learn.calibrate import by_pattern, calibrate
 from medmm.learn.fit import Epoch, Examples, infer, losses_of
 from medmm.learn.probe import fit_probe, fit_terms
 from medmm.learn.split import folds_by_patient
-from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperature, fit_weights
+from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
 from medmm.learn.stage import Stage
 from medmm.model.batch import Batch
-from medmm.model.fusion import PATTERNS, Corrected, Fusion, Network, WeightedSum, centred, modalities_of, pattern_of
+from medmm.model.fusion import Corrected, Fusion, Network, WeightedSum, centred, pattern_of
 from medmm.model.heads import NoteHead, Probe, Textbook
 
 Tell = Callable[[str, Epoch], None]
@@ -35,7 +36,6 @@ _GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _STACK_RIDGE = 2.0
 _RIDGE_FOLDS = 5
-_CALIBRATION_RIDGE = 4.0
 
 
 def train_network(
@@ -129,7 +129,7 @@ def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
     if body.multi_class:
         fold_of = folds_by_patient(train.patients, _RIDGE_FOLDS, 0)
         ridge = choose_ridge(heard[:, torch.tensor(body.keep)], train.targets, fold_of)
-    for pattern, keep, rows in _by_pattern(body.keep, train):
+    for pattern, keep, rows in by_pattern(body.keep, train):
         sources, targets = heard[rows][:, keep], train.targets[rows]
         if body.multi_class:
             weight, bias = fit_matrix(sources, targets, ridge)
@@ -144,7 +144,7 @@ def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
 def fit_mixture(body: Fusion, heard: Tensor, train: Examples) -> None:
     """The share of each side in a weighted sum, for each pattern, from the same held-out answers as the stack."""
     rule = cast("WeightedSum", body.rule)
-    for pattern, keep, rows in _by_pattern(body.keep, train):
+    for pattern, keep, rows in by_pattern(body.keep, train):
         rule.share[pattern] = 0
         rule.share[pattern, keep] = fit_shares(heard[rows][:, keep], train.targets[rows], body.multi_class)
 
@@ -153,7 +153,7 @@ def choose_gates(body: Fusion, held_out: Examples) -> None:
     """How much of the correction each pattern gets: none, unless it pays by more than one standard error."""
     rule = cast("Corrected", body.rule)
     rule.gate.fill_(1)
-    for pattern, keep, rows in _by_pattern(body.keep, held_out):
+    for pattern, keep, rows in by_pattern(body.keep, held_out):
         if int(keep.sum()) < 2 or int(rows.sum()) < 2:
             rule.gate[pattern] = 0
             continue
@@ -170,32 +170,6 @@ def _pays(floor: Tensor, correction: Tensor, targets: Tensor, multi_class: bool)
     best = max(_GATES, key=lambda gate: float(gains[gate].mean()))
     error = float(gains[best].std() / len(before) ** 0.5)
     return best if float(gains[best].mean()) > error else 0.0
-
-
-def calibrate(network: Network, validation: Examples) -> None:
-    """For each pattern the scale and shift of each label (Platt 1999), or one scale of all classes; drawn to no change.
-
-    Classes have one scale, since a scale for each would change which of them is the likeliest.
-    """
-    for pattern, keep, rows in _by_pattern(network.keep, validation):
-        cases = validation.take(torch.nonzero(rows).flatten().tolist())
-        if not len(cases):
-            continue
-        logits = infer(network.body, cases, keep=keep)
-        if network.multi_class:
-            network.scale[pattern] = fit_temperature(logits, cases.targets, _CALIBRATION_RIDGE)
-            continue
-        scale, shift = fit_weights(logits[:, None], cases.targets, network.multi_class, _CALIBRATION_RIDGE)
-        if int(keep.sum()):
-            network.scale[pattern] = scale[0]
-        network.shift[pattern] = shift
-
-
-def _by_pattern(known: Sequence[bool], examples: Examples) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Each pattern, which modalities it shows to a model that knows some (M,), and the cases that have them (N,)."""
-    for pattern in range(PATTERNS):
-        keep = modalities_of(pattern) & torch.tensor(known)
-        yield pattern, keep, (examples.present | ~keep).all(dim=1)
 
 
 def late_ensemble(network: Network, examples: Examples) -> Tensor:

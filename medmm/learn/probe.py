@@ -63,7 +63,10 @@ def fit_terms(
     terms: scipy.sparse.csr_matrix, targets: np.ndarray, fold_of: np.ndarray, *, multi_class: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `fit_probe`, of sparse features (N, F) as they are: weight (L, F), bias (L,) and held_out (N, L)."""
-    return _choose(terms, targets, fold_of, _TERM_STRENGTHS, multi_class)
+    stand = np.flatnonzero(terms.getnnz(axis=0))
+    weight = np.zeros((targets.shape[1], terms.shape[1]))
+    weight[:, stand], bias, held_out = _choose(terms[:, stand], targets, fold_of, _TERM_STRENGTHS, multi_class)
+    return weight, bias, held_out
 
 
 def _choose(

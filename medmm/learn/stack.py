@@ -90,20 +90,18 @@ def choose_ridge(sources: Tensor, targets: Tensor, fold_of: np.ndarray) -> float
     return max(ridge for ridge, near in zip(_RIDGES, close.tolist(), strict=True) if near)
 
 
-def fit_temperature(logits: Tensor, targets: Tensor, ridge: float) -> float:
-    """One scale for the logits of all classes (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+def fit_temperature(logits: Tensor, targets: Tensor, ridge: float, *, multi_class: bool) -> float:
+    """One scale for all logits (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 
     Args:
         logits: (N, L).
-        targets: (N, L), one 1 a row; a row of NaN is not stated.
+        targets: (N, L), NaN where not stated.
         ridge: penalty on (scale - 1)^2, in cases.
+        multi_class: softmax over L instead of L separate sigmoids.
     """
 
     def objective(scale: float) -> float:
-        return (
-            float(losses_of(scale * logits.double(), targets.double(), multi_class=True).sum())
-            + ridge * (scale - 1) ** 2
-        )
+        return float(losses_of(scale * logits.double(), targets.double(), multi_class).sum()) + ridge * (scale - 1) ** 2
 
     return float(minimize_scalar(objective, bounds=(0.05, 20.0), method="bounded").x)
 

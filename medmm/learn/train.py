@@ -20,15 +20,15 @@ from medmm.config import FusionConfig, RunConfig
 from medmm.errors import CohortError, ConfigError, DataError
 from medmm.files import write_whole
 from medmm.judge.comparison import Comparison, pooled
-from medmm.judge.metrics import youden_threshold
 from medmm.learn.adapt import adapt
+from medmm.learn.calibrate import Decisions, decide
 from medmm.learn.encode import EncodedRow, encode_cohort
 from medmm.learn.fit import Epoch, Examples, infer
 from medmm.learn.fuse import late_ensemble, stacked_ensemble, train_network
 from medmm.learn.processes import agree, is_main, rank, share, wait
 from medmm.learn.split import PARTS, Part, split_fold, split_patients, split_without_test
 from medmm.model.encode import Encoders, FeatureCache
-from medmm.model.folder import Card, Model, build_network
+from medmm.model.folder import Card, Model, build_network, limits_by_name
 from medmm.model.fusion import Fusion, Network
 from medmm.read.cohort import Cohort
 from medmm.tensors import RecordBins
@@ -79,16 +79,11 @@ class Learned:
     bins: RecordBins
     sets: dict[Part, Examples]
     """By part of the split; a part without cases is left out."""
+    decisions: Decisions
 
     def probabilities(self, part: Part) -> np.ndarray:
         """What the network says of the cases of a part: (N, L) float64."""
         return infer(self.network, self.sets[part]).sigmoid().numpy().astype(np.float64)
-
-    @property
-    def thresholds(self) -> np.ndarray:
-        """Where each label is flagged, chosen on validation cases: (L,)."""
-        said, answers = self.probabilities("validation"), self.sets["validation"].targets.numpy()
-        return np.array([youden_threshold(answers[:, i], said[:, i]) for i in range(answers.shape[1])])
 
     @property
     def gates(self) -> np.ndarray | None:
@@ -228,7 +223,7 @@ def learn_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, work:
     torch.manual_seed(run.training.seed)
     network = build_network(prepared.cohort.config, run, encoders)
     told = train_network(network, sets["train"], sets["validation"], run.training, work / "model", listener.epoch)
-    return Learned(network, encoders, bins, sets | {"validation": told})
+    return Learned(network, encoders, bins, sets | {"validation": told}, decide(network, told, run.decision))
 
 
 def _examples(cases: list[EncodedRow], encoders: Encoders, bins: RecordBins) -> Examples:
@@ -255,7 +250,8 @@ def _card(prepared: Prepared, parts: Sequence[Part], run: RunConfig, learned: Le
         medmm=version("medmm"),
         cohort=prepared.cohort.config,
         run=run,
-        thresholds=dict(zip(labels, learned.thresholds.tolist(), strict=True)),
+        thresholds=dict(zip(labels, learned.decisions.thresholds.tolist(), strict=True)),
+        limits=limits_by_name(labels, learned.decisions.limits),
         prevalence={name: float(prevalence[i]) for i, name in enumerate(labels)},
         record_edges=dict(learned.bins.edges),
         encoders=learned.encoders.digest,
@@ -282,7 +278,7 @@ def compare(prepared: Prepared, learned: Learned, run: RunConfig, work: Path, li
         case_ids=tuple(case.case_id for case in test.features),
         patients=test.patients,
         present=test.present.numpy(),
-        thresholds=np.tile(learned.thresholds, (len(test), 1)),
+        thresholds=np.tile(learned.decisions.thresholds, (len(test), 1)),
     )
 
 

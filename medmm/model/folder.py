@@ -18,32 +18,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from medmm.case import Case
+from medmm.case import MODALITIES, Case
 from medmm.config import CohortConfig, Dials, NumberColumn, RunConfig
 from medmm.errors import ModelError
 from medmm.files import write_whole
 from medmm.model.batch import Features, collate
 from medmm.model.encode import TAUGHT, Encoders
-from medmm.model.fusion import Network
+from medmm.model.fusion import PATTERNS, Network, modalities_of
 from medmm.model.heads import Widths
+from medmm.result import Limits
 from medmm.tensors import BINS, RecordBins
 
 
 class Card(Dials):
     """model.json."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     medmm: str
     """Version of medmm that trained the model."""
     cohort: CohortConfig
     run: RunConfig
     thresholds: dict[str, float]
     """For each label the probability at which it is flagged; chosen on validation cases."""
+    limits: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
+    """For each label and pattern of present modalities, as image+note: present_from and absent_to of result.Limits,
+    for the error of run.decision."""
     prevalence: dict[str, float]
     """Share of each label among the training cases in which it is stated."""
     record_edges: dict[str, tuple[float, ...]]
@@ -132,6 +137,11 @@ class Model:
         """The case through the encoders; the costly part of an answer."""
         return self.encoders.features(self.encoders.encode(case, prior=bool(self.card.cohort.prior)), self.bins)
 
+    def limits(self, label: str, present: Sequence[str]) -> Limits | None:
+        """How sure the model must be of a label for a case that has these of its modalities."""
+        found = self.card.limits.get(label, {}).get(named(present))
+        return None if found is None else Limits(*found, self.card.run.decision.error)
+
     @torch.inference_mode()
     def log_odds(self, cases: Sequence[Features]) -> Tensor:
         """Calibrated log-odds of each label: (B, L) float64."""
@@ -161,6 +171,22 @@ def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> N
         encoders.image_width, text.width, text.frozen_width // 2, columns, bins.width, prior=bool(cohort.prior)
     )
     return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion)
+
+
+def named(present: Sequence[str]) -> str:
+    """A pattern of present modalities as a key."""
+    return "+".join(present) or "nothing"
+
+
+def limits_by_name(labels: Sequence[str], limits: np.ndarray) -> dict[str, dict[str, tuple[float, float]]]:
+    """Limits (PATTERNS, L, 2) as `Card.limits`."""
+    sides = [[m for m, there in zip(MODALITIES, modalities_of(p), strict=True) if there] for p in range(PATTERNS)]
+    return {
+        label: {
+            named(present): (float(low), float(high)) for present, (low, high) in zip(sides, limits[:, i], strict=True)
+        }
+        for i, label in enumerate(labels)
+    }
 
 
 def _identity(folder: Path) -> str:

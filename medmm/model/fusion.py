@@ -240,7 +240,7 @@ class Network(nn.Module):
             Textbook(widths, labels, config) if config.kind == "concat" else Fusion(widths, labels, multi_class, config)
         )
         self.keep = [name in config.modalities for name in MODALITIES]
-        self.register_buffer("scale", torch.ones(PATTERNS, labels))
+        self.register_buffer("scale", torch.ones(PATTERNS, 2, labels))
         self.register_buffer("shift", torch.zeros(PATTERNS, labels))
 
     def forward(self, batch: Batch) -> Tensor:
@@ -249,10 +249,11 @@ class Network(nn.Module):
         return self.calibrated(self.body(batch), pattern_of(batch.present))
 
     def calibrated(self, logits: Tensor, pattern: Tensor) -> Tensor:
-        """Logits (B, L) of cases with these patterns (B,) -> log-odds (B, L)."""
-        logits = (self.scale[pattern] * logits + self.shift[pattern]).double()
+        """Logits (B, L) of cases with these patterns (B,) -> log-odds (B, L); of classes the first scale counts."""
+        scale, shift = self.scale[pattern].double(), self.shift[pattern].double()
         if not self.multi_class:
-            return logits
+            return bent(logits.double(), scale.transpose(0, 1), shift)
+        logits = scale[:, 0] * logits.double() + shift
         log_p = logits.log_softmax(dim=-1)
         others = torch.stack(
             [
@@ -262,3 +263,12 @@ class Network(nn.Module):
             dim=1,
         ) - logits.logsumexp(dim=-1, keepdim=True)
         return log_p - others
+
+
+def bent(logits: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Logits (B, L) on a curve that never falls: scale (2, ..., L) of ln p and of -ln(1 - p), then shift (..., L).
+
+    With both scales the same it is Platt's line, otherwise beta calibration (Kull 2017).
+    """
+    yes, no = nn.functional.logsigmoid(logits), nn.functional.softplus(logits)
+    return torch.as_tensor(scale[0] * yes + scale[1] * no + shift)

@@ -23,12 +23,16 @@ def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
             ("probability", number),
             ("threshold", number),
             ("flagged", pa.bool_()),
+            ("call", text),
+            ("present_from", number),
+            ("absent_to", number),
             ("base_log_odds", number),
             *contributions,
             ("interaction_log_odds", number),
             ("present", text),
             ("absent", text),
             ("remarks", text),
+            ("doubts", text),
         ]
     )
     rows = [row for said in sorted(predictions, key=lambda said: said.case_id) for row in _rows(said)]
@@ -39,7 +43,7 @@ def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
 
 def _rows(said: Prediction) -> list[dict[str, object]]:
     """One row a finding; the log-odds of a modality that the model does not know is null."""
-    lists = {"present": said.present, "absent": said.absent, "remarks": said.remarks}
+    lists = {"present": said.present, "absent": said.absent, "remarks": said.remarks, "doubts": said.doubts}
     shared = {name: "; ".join(values) for name, values in lists.items()}
     return [
         {
@@ -49,6 +53,9 @@ def _rows(said: Prediction) -> list[dict[str, object]]:
             "probability": finding.probability,
             "threshold": finding.threshold,
             "flagged": finding.flagged,
+            "call": finding.call,
+            "present_from": finding.limits.present_from if finding.limits else None,
+            "absent_to": finding.limits.absent_to if finding.limits else None,
             "base_log_odds": finding.base_log_odds,
             **{f"{part.modality}_log_odds": part.log_odds for part in finding.contributions},
             "interaction_log_odds": finding.interaction,

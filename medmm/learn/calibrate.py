@@ -1,0 +1,144 @@
+"""Probabilities that mean what they say, where to flag, and when not to say: all chosen on validation patients.
+
+For each pattern of present modalities validation cases that have these, and maybe others, are looked at as if they had
+no others. N cases, M modalities, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medmm.config import DecisionConfig
+from medmm.judge.conformal import limits_of
+from medmm.judge.metrics import sensitivity_threshold, youden_threshold
+from medmm.learn.fit import Examples, infer, losses_of
+from medmm.learn.split import folds_by_patient
+from medmm.learn.stack import fit_temperature, fit_weights
+from medmm.model.fusion import PATTERNS, Network, bent, modalities_of
+
+_FOLDS = 5
+_RIDGE = 4.0
+"""In cases: how much speaks for leaving a probability as it is."""
+
+Curve = tuple[Tensor, Tensor]
+"""Scale (2, K) and shift (K,) of K labels, see Network.calibrated."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decisions:
+    """Where a model flags, and when it does not say."""
+
+    thresholds: np.ndarray
+    """(L,)."""
+    limits: np.ndarray
+    """(PATTERNS, L, 2), see medmm.judge.conformal.limits_of."""
+
+
+def calibrate(network: Network, validation: Examples) -> None:
+    """Choose for each label and pattern the curve that turns logits into log-odds, and fit it.
+
+    Of none, temperature (Guo 2017), Platt's (1999) and beta (Kull 2017) it is the one with the lowest loss on held-out
+    folds of the validation patients. Classes that exclude each other have one temperature, since a curve for each would
+    change which of them is the likeliest.
+    """
+    for pattern, keep, rows in by_pattern(network.keep, validation):
+        cases = validation.take(torch.nonzero(rows).flatten().tolist())
+        if not len(cases):
+            continue
+        logits = infer(network.body, cases, keep=keep)
+        if network.multi_class:
+            network.scale[pattern] = fit_temperature(logits, cases.targets, _RIDGE, multi_class=True)
+            continue
+        fold_of = folds_by_patient(cases.patients, _FOLDS, 0)
+        for label in range(logits.shape[1]):
+            curve = _choose(logits[:, [label]], cases.targets[:, [label]], fold_of, knows=bool(keep.any()))
+            network.scale[pattern, :, label], network.shift[pattern, label] = curve[0][:, 0], curve[1][0]
+
+
+def decide(network: Network, validation: Examples, config: DecisionConfig) -> Decisions:
+    """Thresholds for the aim of `config`, and limits for its error."""
+    limits = np.tile([0.0, 1.0], (PATTERNS, validation.targets.shape[1], 1))
+    targets = validation.targets.numpy()
+    for pattern, keep, rows in by_pattern(network.keep, validation):
+        cases = validation.take(torch.nonzero(rows).flatten().tolist())
+        if len(cases):
+            said, answers = _probabilities(network, cases, keep), cases.targets.numpy()
+            limits[pattern] = [limits_of(answers[:, i], said[:, i], config.error) for i in range(targets.shape[1])]
+    said = _probabilities(network, validation)
+    return Decisions(np.array([_threshold(config, targets[:, i], said[:, i]) for i in range(targets.shape[1])]), limits)
+
+
+def _probabilities(network: Network, cases: Examples, keep: Tensor | None = None) -> np.ndarray:
+    return np.asarray(infer(network, cases, keep=keep).sigmoid().numpy().astype(np.float64))
+
+
+def _threshold(config: DecisionConfig, targets: np.ndarray, probabilities: np.ndarray) -> float:
+    match config.aim:
+        case "sensitivity":
+            return sensitivity_threshold(targets, probabilities, config.sensitivity)
+        case "net_benefit":
+            return config.risk
+        case _:
+            return youden_threshold(targets, probabilities)
+
+
+def by_pattern(known: Sequence[bool], examples: Examples) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each pattern, which modalities it shows to a model that knows some (M,), and the cases that have them (N,)."""
+    for pattern in range(PATTERNS):
+        keep = modalities_of(pattern) & torch.tensor(known)
+        yield pattern, keep, (examples.present | ~keep).all(dim=1)
+
+
+def _none(logits: Tensor, targets: Tensor) -> Curve:
+    return torch.ones(2, logits.shape[1]), torch.zeros(logits.shape[1])
+
+
+def _temperature(logits: Tensor, targets: Tensor) -> Curve:
+    scale = fit_temperature(logits, targets, _RIDGE, multi_class=False)
+    return torch.full((2, logits.shape[1]), scale), torch.zeros(logits.shape[1])
+
+
+def _platt(logits: Tensor, targets: Tensor) -> Curve:
+    scale, shift = fit_weights(logits[:, None], targets, False, _RIDGE)
+    return scale.expand(2, -1), shift
+
+
+def _beta(logits: Tensor, targets: Tensor) -> Curve:
+    sources = torch.stack([functional.logsigmoid(logits), functional.softplus(logits)], dim=1)
+    return fit_weights(sources, targets, False, _RIDGE)
+
+
+_CURVES: Mapping[str, Callable[[Tensor, Tensor], Curve]] = {
+    "none": _none,
+    "temperature": _temperature,
+    "Platt": _platt,
+    "beta": _beta,
+}
+"""From the plainest; of two that are as good the plainer is taken."""
+
+
+def _choose(logits: Tensor, targets: Tensor, fold_of: np.ndarray, *, knows: bool) -> Curve:
+    """The best curve of one label, logits and targets (N, 1), fitted to all cases.
+
+    Args:
+        logits: (N, 1).
+        targets: (N, 1).
+        fold_of: (N,).
+        knows: whether the model saw anything of the cases; if not, all logits are one, and only a shift can help.
+    """
+    if not knows:
+        scale, shift = fit_weights(logits[:, None], targets, False, _RIDGE)
+        return torch.ones(2, 1), shift + (scale[0] - 1) * logits[:1].mean(dim=0)
+    losses = dict.fromkeys(_CURVES, 0.0)
+    for fold in np.unique(fold_of):
+        outside = torch.from_numpy(fold_of == fold)
+        for name, fit in _CURVES.items():
+            scale, shift = fit(logits[~outside], targets[~outside])
+            losses[name] += float(losses_of(bent(logits[outside], scale, shift), targets[outside], False).sum())
+    return _CURVES[min(losses, key=lambda name: losses[name])](logits, targets)

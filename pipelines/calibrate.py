@@ -1,0 +1,79 @@
+"""Fit a trained model to another place, without training it: its calibration, thresholds and limits, or its prevalence.
+
+medmm calibrate RUN LOCAL_COHORT --out LOCAL
+medmm calibrate RUN --out LOCAL --prevalence pneumonia=0.08
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medmm.errors import ConfigError
+from medmm.learn.local import Local, at_prevalence, estimated, refitted
+from medmm.model.folder import Model
+from medmm.read.cohort import read_cohort
+from pipelines import terminal
+from pipelines.score import as_taught, load
+
+
+def calibrate_model(
+    run: Path,
+    cohort: Path | None,
+    out: Path,
+    *,
+    prevalence: Sequence[str] = (),
+    cache: Path | None = None,
+    workers: int | None = None,
+) -> Model:
+    """Leave in `out`/model a copy of the model of `run` that fits a cohort, or a prevalence that is known.
+
+    With labels the cohort's patients choose calibration, thresholds and limits anew. Without labels the prevalence is
+    estimated from what the model says of them, as where `prevalence` names it.
+
+    Raises:
+        ConfigError: if neither a cohort nor a prevalence is given, or a prevalence is no share of a label.
+    """
+    model = load(run)
+    if prevalence:
+        if cohort is not None:
+            raise ConfigError("both a cohort and a prevalence were given", "Give one of them")
+        local = at_prevalence(model, _shares(model, prevalence))
+    elif cohort is None:
+        raise ConfigError("neither a cohort nor a prevalence was given", "Give a cohort, or --prevalence LABEL=SHARE")
+    else:
+        read = read_cohort(cohort, as_taught(model, cohort / "cohort.toml"))
+        with terminal.counting("Encoding") as progress:
+            fit = refitted if read.config.labels else estimated
+            local = fit(model, read, cache or out / "features", progress, workers)
+    _say(model, local)
+    saved = Model.save(out / "model", local.card, local.network, model.encoders)
+    terminal.console.print(f"Model {saved.model_id} in {out / 'model'}; what it learnt is as before")
+    return saved
+
+
+def _shares(model: Model, given: Sequence[str]) -> dict[str, float]:
+    """LABEL=SHARE, for some labels."""
+    shares = {}
+    for one in given:
+        name, _, value = one.partition("=")
+        try:
+            shares[name] = float(value)
+        except ValueError:
+            shares[name] = float("nan")
+        if name not in model.labels or not 0 < shares[name] < 1:
+            raise ConfigError(
+                f"'{one}' is no prevalence of a label of the model",
+                f"Write it as {model.labels[0]}=0.1; known here: {', '.join(model.labels)}",
+            )
+    return shares
+
+
+def _say(model: Model, local: Local) -> None:
+    """The prevalence that the model knew, and the one that it knows now; of how many cases."""
+    for label in model.labels:
+        before, after = model.card.prevalence[label], local.card.prevalence[label]
+        at = f"flagged from {model.card.thresholds[label]:.3f}, now from {local.card.thresholds[label]:.3f}"
+        terminal.console.print(f"{label}: prevalence {before:.1%}, now {after:.1%}; {at}")
+    if local.cases:
+        terminal.console.print(f"Fitted to {local.cases} cases")

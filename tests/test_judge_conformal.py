@@ -1,0 +1,87 @@
+"""The model promises an error for each answer and keeps it; where it cannot, it does not speak."""
+
+import numpy as np
+import pytest
+
+from medmm.judge.conformal import calls, coverage, limits_of, risk_coverage, triage
+from medmm.result import Finding, Limits
+
+
+def cases(count: int, seed: int, prevalence: float = 0.3, apart: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of one label, and probabilities of a model that is sometimes wrong."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random(count) < prevalence).astype(float)
+    return targets, 1 / (1 + np.exp(-(apart * (targets - 0.5) + rng.standard_normal(count))))
+
+
+@pytest.mark.parametrize("error", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("prevalence", [0.5, 0.1])
+def test_either_answer_is_called_the_opposite_no_more_often_than_promised(error: float, prevalence: float) -> None:
+    wrong: dict[int, list[float]] = {1: [], 0: []}
+    for seed in range(60):
+        limits = np.array(limits_of(*cases(200, seed, prevalence), error))
+        targets, p = cases(2000, 1000 + seed, prevalence)
+        said = calls(p, np.array(0.5), limits)
+        for answer, found in wrong.items():
+            one = coverage(targets, said, answer)
+            found.append(1 - one.covered / one.cases)
+    assert all(np.mean(found) <= error + 0.01 for found in wrong.values())
+
+
+def test_a_model_that_knows_nothing_does_not_speak() -> None:
+    targets, p = cases(400, 0, apart=0.0)
+    limits = np.array(limits_of(targets, p, 0.1))
+    assert np.isnan(calls(*cases(400, 1, apart=0.0)[1:], np.array(0.5), limits)).mean() > 0.75
+
+
+def test_with_too_few_cases_of_an_answer_nobody_is_called_the_opposite() -> None:
+    targets, p = np.array([1.0] * 5 + [0.0] * 100), np.linspace(1, 0, 105)
+    low, high = limits_of(targets, p, 0.1)
+    assert low == 0
+    assert high < 1
+    assert set(calls(p[-50:], np.array(0.5), np.array([low, high])).tolist()) != {0.0}
+
+
+def test_limits_are_those_that_mapie_finds() -> None:
+    from mapie.conformity_scores import LACConformityScore
+
+    targets, p = cases(300, 3)
+    low, high = limits_of(targets, p, 0.1)
+    for answer, limit in ((1, low), (0, 1 - high)):
+        own = (p if answer else 1 - p)[targets == answer]
+        y = np.full(len(own), answer)
+        scores = LACConformityScore().get_conformity_scores(y, np.stack([1 - p, p], axis=1)[targets == answer], y)
+        count = len(own)
+        quantile = np.sort(np.asarray(scores).ravel())[int(np.ceil((count + 1) * 0.9)) - 1]
+        assert limit == pytest.approx(1 - quantile)
+
+
+@pytest.mark.parametrize(
+    ("probability", "call"), [(0.9, "flagged"), (0.55, "uncertain"), (0.45, "uncertain"), (0.1, "not flagged")]
+)
+def test_a_finding_says_the_same_as_the_table(probability: float, call: str) -> None:
+    finding = Finding("a", probability, 0.5, 0.0, limits=Limits(0.4, 0.6, 0.1))
+    said = calls(np.array([probability]), np.array(0.5), np.array([0.4, 0.6]))[0]
+    assert finding.call == call
+    assert {"flagged": said == 1, "not flagged": said == 0, "uncertain": np.isnan(said)}[call]
+
+
+def test_a_finding_without_limits_is_called_by_its_threshold() -> None:
+    assert Finding("a", 0.5, 0.5, 0.0).call == "flagged"
+    assert Finding("a", 0.49, 0.5, 0.0).call == "not flagged"
+
+
+def test_speaking_of_fewer_cases_is_wrong_less_often() -> None:
+    curve = risk_coverage(*cases(4000, 5, 0.5), np.array(0.5))
+    at = [curve[int(share * len(curve)) - 1, 1] for share in (0.25, 0.5, 0.75, 1.0)]
+    assert at == sorted(at)
+    assert at[0] < 0.3 * at[-1]
+
+
+def test_triage_leaves_unread_what_it_says_and_misses_no_more() -> None:
+    targets, p = cases(1000, 6)
+    one = triage(targets, p, 0.02)
+    unread = np.argsort(p)[: round(one.unread * 1000)]
+    assert targets[unread].sum() <= 0.02 * targets.sum()
+    assert one.unread > 0.1
+    assert triage(targets, p, 0.0).unread < one.unread

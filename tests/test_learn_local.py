@@ -1,0 +1,120 @@
+"""A model that comes to another place: how many have the disease there is known, estimated or counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medmm.errors import CohortError, ConfigError
+from medmm.judge.conformal import calls
+from medmm.learn.local import at_prevalence, estimate_prevalence, refitted
+from medmm.model.folder import Model
+from medmm.read.cohort import read_cohort
+from pipelines.calibrate import calibrate_model
+from tests.cohorts import Diary, Run, copy_cohort, train_small
+
+
+@pytest.fixture(scope="module")
+def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_small(sample, tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("features"))
+
+
+def place(prevalence: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Answers, and what a model says that is calibrated where half of the patients have the disease."""
+    rng = np.random.default_rng(seed)
+    answers = rng.random(count) < prevalence
+    signal = 2 * (answers - 0.5) + rng.standard_normal(count)
+    return answers.astype(float), 1 / (1 + np.exp(-2 * signal))
+
+
+@pytest.mark.parametrize("prevalence", [0.05, 0.25, 0.8])
+def test_a_prevalence_is_estimated_from_what_the_model_says(prevalence: float) -> None:
+    said = place(prevalence, 8000, 0)[1][:, None]
+    assert estimate_prevalence(said, np.array([0.5]), multi_class=False)[0] == pytest.approx(prevalence, abs=0.02)
+
+
+def test_shares_of_classes_are_estimated_and_sum_to_one() -> None:
+    rng, local = np.random.default_rng(0), np.array([0.6, 0.3, 0.1])
+    answers = rng.choice(3, 8000, p=local)
+    signal = 2 * np.eye(3)[answers] + rng.standard_normal((8000, 3))
+    said = np.exp(2 * signal) / np.exp(2 * signal).sum(axis=1, keepdims=True)  # unit noise around a mean of 2
+    shares = estimate_prevalence(said, np.full(3, 1 / 3), multi_class=True)
+    assert shares.sum() == pytest.approx(1)
+    assert shares == pytest.approx(local, abs=0.03)
+
+
+def test_at_another_prevalence_probabilities_move_as_bayes_says_and_calls_stay(run: Run) -> None:
+    model = run.trained.model
+    label = min(model.labels, key=lambda name: abs(model.card.prevalence[name] - 0.5))
+    column = model.labels.index(label)
+    before = model.card.prevalence[label]
+    local = at_prevalence(model, {label: before / 3})
+    moved = Model(local.card, local.network, model.encoders, "")
+    logits, pattern = torch.linspace(-4, 4, 41)[:, None].expand(-1, len(model.labels)), torch.full((41,), 3)
+    networks = (model.network, local.network)
+    p, q = (network.calibrated(logits, pattern).sigmoid().numpy()[:, column] for network in networks)
+
+    odds = (before / 3 / (1 - before / 3)) / (before / (1 - before))
+    np.testing.assert_allclose(q / (1 - q), p / (1 - p) * odds, rtol=1e-4)
+    said = []
+    for probabilities, one in ((p, model), (q, moved)):
+        limits = one.limits(label, ("image", "note"))
+        assert limits is not None
+        pair = np.array([limits.present_from, limits.absent_to])
+        said.append(calls(probabilities, np.array(one.card.thresholds[label]), pair))
+    np.testing.assert_array_equal(said[0], said[1])
+    for other in set(model.labels) - {label}:
+        assert local.card.thresholds[other] == pytest.approx(model.card.thresholds[other])
+
+
+def test_local_answers_choose_anew_and_what_was_learnt_stays(run: Run, sample: Path, tmp_path: Path) -> None:
+    model = run.trained.model
+    local = refitted(model, run.cohort, tmp_path, Diary().encoded, workers=1)
+    assert local.card.limits.keys() == model.card.limits.keys()
+    stated = [row.targets[model.labels[0]] for row in run.cohort.rows]
+    assert local.card.prevalence[model.labels[0]] == pytest.approx(np.nanmean(stated), abs=0.02)
+    assert not torch.equal(local.network.shift, model.network.shift)
+    for name, value in model.network.body.state_dict().items():
+        assert torch.equal(local.network.body.state_dict()[name], value)
+
+
+def test_a_cohort_without_labels_moves_the_prevalence_only(run: Run, sample: Path, tmp_path: Path) -> None:
+    def unanswered(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        return [{name: cell for name, cell in row.items() if name not in run.cohort.labels} for row in rows]
+
+    bare = copy_cohort(sample, tmp_path / "bare", unanswered)
+    settings = (bare / "cohort.toml").read_text().split("\n")
+    kept = [line for line in settings if not line.startswith(("columns", "[labels]"))]
+    (bare / "cohort.toml").write_text("\n".join(kept))
+    moved = calibrate_model(run.out, bare, tmp_path / "local", workers=1)
+    assert moved.card.prevalence != run.trained.model.card.prevalence
+    assert torch.equal(moved.network.scale, run.trained.model.network.scale)
+
+
+def test_a_prevalence_that_is_none_of_a_label_is_refused(run: Run, tmp_path: Path) -> None:
+    for given in ("gout=0.1", f"{run.cohort.labels[0]}=1.2", run.cohort.labels[0]):
+        with pytest.raises(ConfigError, match="no prevalence of a label"):
+            calibrate_model(run.out, None, tmp_path, prevalence=[given])
+
+
+def test_neither_cohort_nor_prevalence_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="neither"):
+        calibrate_model(run.out, None, tmp_path)
+
+
+def test_a_model_moved_to_a_prevalence_is_a_model_folder_that_knows_it(run: Run, tmp_path: Path) -> None:
+    label = run.cohort.labels[0]
+    calibrate_model(run.out, None, tmp_path, prevalence=[f"{label}=0.02"])
+    assert Model.load(tmp_path / "model").card.prevalence[label] == pytest.approx(0.02)
+
+
+def test_a_cohort_with_other_labels_is_refused(run: Run, sample: Path, tmp_path: Path) -> None:
+    labels = run.cohort.config.labels
+    assert labels is not None
+    fewer = labels.model_copy(update={"columns": labels.columns[:2]})
+    other = read_cohort(sample, run.cohort.config.model_copy(update={"labels": fewer}))
+    with pytest.raises(CohortError, match="not the model's"):
+        refitted(run.trained.model, other, tmp_path, Diary().encoded, workers=1)
