@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medmm.case import Study
 from medmm.config import CategoryColumn
 from medmm.errors import DataError
-from medmm.learn.encode import EncodedRow
+from medmm.learn.encode import EncodedRow, encode_cohort
 from medmm.learn.train import Prepared
 from medmm.model.encode import EncodedStudy
 from medmm.read.cohort import join_sides
@@ -34,6 +37,27 @@ def pooled(prepared: Prepared, modality: str) -> np.ndarray:
         return np.stack([_image(case, encoders.image_width, prior) for case in prepared.cases])
     notes = [case.case.note for case in prepared.cases]
     return np.stack([_mean(note.tokens if note else None, encoders.text.width) for note in notes])
+
+
+def plain(prepared: Prepared, modality: str) -> np.ndarray:
+    """The usual features of one side, (N, F) float64: a picture read once, the last map or the last layer, its mean."""
+    if modality == "record":
+        return _records(prepared)
+    if modality == "note":
+        return pooled(prepared, "note")[:, prepared.encoders.text.frozen_width // 2 :]
+    network, read = _read_once(prepared)
+    last = network(torch.zeros(1, 3, 64, 64)).shape[1]
+    return np.stack([_mean(study.tokens[:, -last:] if study else None, last) for study in read])
+
+
+@cache
+def _read_once(prepared: Prepared) -> tuple[nn.Module, tuple[EncodedStudy | None, ...]]:
+    """The image network from pixels to its last map, and every study as it makes of each picture as it is."""
+    encoders = copy.copy(prepared.encoders)
+    encoders.image_flips = "none"
+    encoded = encode_cohort(prepared.cohort, encoders, prepared.cache.folder, lambda done, total: None).cases
+    image = encoders.image
+    return nn.Sequential(image.trunk, image.tail.stages), tuple(case.case.study for case in encoded)
 
 
 def _image(case: EncodedRow, width: int, prior: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import get_args
 
 from benchmarks.accuracy import floors
 from benchmarks.accuracy.fold import Fold, Said, System, is_multi_class, sides_of, targets_of, thresholds_of
-from benchmarks.accuracy.inputs import pooled, texts
+from benchmarks.accuracy.inputs import plain, pooled, texts
 from medmm.config import FusionConfig, RunConfig
 from medmm.learn.fit import Epoch
 from medmm.learn.train import Prepared, learn_parts
@@ -51,6 +51,9 @@ def systems_of(prepared: Prepared, run: RunConfig, config: RunConfig | None) -> 
     if len(sides) > 1:
         systems |= {name: _floor(partial(_late, join, sides)) for name, join in LATE.items()}
         systems["concatenation probe"] = _floor(partial(_concatenation, sides))
+    systems |= {f"plain {side} probe": _floor(partial(_plain, side)) for side in sides if side != "record"}
+    if len(sides) > 1:
+        systems["plain late stack"] = _floor(partial(_late, floors.late_stack, sides, probe=_plain))
     systems["Transchex"] = transchex
     systems["AutoGluon"] = autogluon
     return systems
@@ -112,14 +115,22 @@ def _probe(side: str, prepared: Prepared, fold: Fold) -> Timed:
     return _timed(lambda: floors.probe(pooled(prepared, side), problem_of(prepared, fold)))
 
 
+@cache
+def _plain(side: str, prepared: Prepared, fold: Fold) -> Timed:
+    """A probe of the usual features, see `plain`."""
+    return _timed(lambda: floors.probe(plain(prepared, side), problem_of(prepared, fold)))
+
+
 def _concatenation(sides: Sequence[str], prepared: Prepared, fold: Fold) -> Timed:
     features = [pooled(prepared, side) for side in sides]
     return _timed(lambda: floors.concatenation(features, problem_of(prepared, fold)))
 
 
-def _late(join: Join, sides: Sequence[str], prepared: Prepared, fold: Fold) -> Timed:
+def _late(
+    join: Join, sides: Sequence[str], prepared: Prepared, fold: Fold, probe: Callable[..., Timed] = _probe
+) -> Timed:
     """A late ensemble of the probes; its time is theirs and its own."""
-    probes = [_probe(side, prepared, fold) for side in sides]
+    probes = [probe(side, prepared, fold) for side in sides]
     said, seconds = _timed(lambda: join([probe for probe, _ in probes], problem_of(prepared, fold)))
     return said, seconds + sum(of_probe for _, of_probe in probes)
 
