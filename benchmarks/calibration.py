@@ -218,9 +218,14 @@ def _moved(runs: Sequence[Tested], i: int, label: str, factor: float, seed: int)
 
 
 def _at(targets: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """Cases (K,) among which the label has `factor` times its prevalence; one of the answers is thinned out."""
+    """Cases (K,) among which the label has `factor` times its prevalence; one of the answers is thinned out.
+
+    All cases where no prevalence is `factor` times theirs.
+    """
     present, absent = (rng.permutation(np.flatnonzero(targets == answer)) for answer in (1, 0))
     wanted = factor * len(present) / max(len(present) + len(absent), 1)
+    if not 0 < wanted < 1:
+        return np.sort(np.concatenate([present, absent]))
     if factor < 1:
         present = present[: round(len(absent) * wanted / (1 - wanted))]
     else:

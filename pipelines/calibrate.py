@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from medmm.config import CohortConfig, read_toml
 from medmm.errors import ConfigError
+from medmm.files import write_whole
 from medmm.learn.local import Local, at_prevalence, estimated, refitted
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from pipelines import terminal
+from pipelines.evaluate import labelled
 from pipelines.score import as_taught, load
 
 
@@ -42,12 +45,15 @@ def calibrate_model(
     elif cohort is None:
         raise ConfigError("neither a cohort nor a prevalence was given", "Give a cohort, or --prevalence LABEL=SHARE")
     else:
-        read = read_cohort(cohort, as_taught(model, cohort / "cohort.toml"))
+        path = cohort / "cohort.toml"
+        unanswered = path.is_file() and read_toml(path, CohortConfig).labels is None
+        read = read_cohort(cohort, as_taught(model, path)) if unanswered else labelled(model, cohort)
         with terminal.counting("Encoding") as progress:
-            fit = refitted if read.config.labels else estimated
+            fit = estimated if unanswered else refitted
             local = fit(model, read, cache or out / "features", progress, workers)
     _say(model, local)
-    saved = Model.save(out / "model", local.card, local.network, model.encoders)
+    saved = Model.save(out / "model", local.card, local.network, model.encoders, model.likeness)
+    _write_split(out / "split.csv", run / "split.csv", local.case_ids)
     terminal.console.print(f"Model {saved.model_id} in {out / 'model'}; what it learnt is as before")
     return saved
 
@@ -69,11 +75,18 @@ def _shares(model: Model, given: Sequence[str]) -> dict[str, float]:
     return shares
 
 
+def _write_split(path: Path, before: Path, case_ids: Sequence[str]) -> None:
+    """Whom the model has met, so that `medmm evaluate` leaves them out: those of the run, and the local ones."""
+    met = before.read_text(encoding="utf-8") if before.is_file() else "case_id,part\n"
+    content = met + "".join(f"{case_id},validation\n" for case_id in case_ids)
+    write_whole(path, lambda target: target.write_text(content, encoding="utf-8"))
+
+
 def _say(model: Model, local: Local) -> None:
     """The prevalence that the model knew, and the one that it knows now; of how many cases."""
     for label in model.labels:
         before, after = model.card.prevalence[label], local.card.prevalence[label]
         at = f"flagged from {model.card.thresholds[label]:.3f}, now from {local.card.thresholds[label]:.3f}"
         terminal.console.print(f"{label}: prevalence {before:.1%}, now {after:.1%}; {at}")
-    if local.cases:
-        terminal.console.print(f"Fitted to {local.cases} cases")
+    if local.case_ids:
+        terminal.console.print(f"Fitted to {len(local.case_ids)} cases")

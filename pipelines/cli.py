@@ -15,7 +15,8 @@ import typer
 
 from medmm.errors import MedmmError
 
-SOME_REFUSED, FATAL = 2, 3
+LOOK, FATAL = 2, 3
+"""Exit codes: done, and something wants a look (cases refused, a leak, a drift); nothing could be done."""
 
 app = typer.Typer(
     name="medmm",
@@ -34,6 +35,10 @@ Columns = Annotated[
     Path | None, typer.Option(help="What the columns of cases.csv are, instead of COHORT/cohort.toml or a guess.")
 ]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Where the screen listens on 127.0.0.1.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder of encoded studies; runs may share it.")]
+External = Annotated[
+    bool, typer.Option("--external", help="COHORT is another one than the run's, although case ids are the same.")
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that decode studies; one a core if not given.")]
 
 
@@ -69,7 +74,7 @@ def train(
         int | None, typer.Option(min=2, max=20, help="K-fold by patient, instead of one hold-out: [split] folds.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Overrides [training] epochs, the most of a stage.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of encoded studies; runs may share it.")] = None,
+    cache: Cache = None,
     workers: Workers = None,
 ) -> None:
     """Train on a cohort, and set the result beside its floors on test patients: OUT/model, OUT/report.html.
@@ -184,6 +189,43 @@ def pretrain_pairs(
         pairs(Wish(source, out, config, epochs, budget, seed, leave_out, workers))
 
 
+@app.command(short_help="Judge a model on cases that it never saw.")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The run that `medmm train` wrote.")],
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Option(help="Where report.html, model_card.html and metrics.json go.")],
+    external: External = False,
+    cache: Cache = None,
+    workers: Workers = None,
+) -> None:
+    """Of the run's own cohort only patients that it has not met are judged; any other cohort is judged whole.
+
+    Exit code 0 if every case was read, 2 if some were refused (quarantine.csv says why), 3 if nothing could be done.
+    """
+    from pipelines.evaluate import evaluate_run
+
+    with one_line_errors(out):
+        if evaluate_run(run, cohort, out, external=external, cache=cache, workers=workers).summary.refused:
+            raise typer.Exit(LOOK)
+
+
+@app.command(short_help="Set two models side by side on cases that neither has met.")
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run.")],
+    second: Annotated[Path, typer.Argument(help="Another run; differences are this one less the first.")],
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Option(help="Where compare.html, compare.json and compare.csv go.")],
+    external: External = False,
+    cache: Cache = None,
+    workers: Workers = None,
+) -> None:
+    """Paired differences of AUROC with intervals and DeLong's test, McNemar's at the thresholds, calls that changed."""
+    from pipelines.compare import compare_runs
+
+    with one_line_errors(out):
+        compare_runs(first, second, cohort, out, external=external, cache=cache, workers=workers)
+
+
 @app.command(short_help="Fit a trained model to another place, without training it.")
 def calibrate(
     run: Annotated[Path, typer.Argument(help="The run that `medmm train` wrote, or its model folder.")],
@@ -194,7 +236,7 @@ def calibrate(
     prevalence: Annotated[
         list[str] | None, typer.Option(help="LABEL=SHARE where it is known, once a label; instead of a cohort.")
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of encoded studies; runs may share it.")] = None,
+    cache: Cache = None,
     workers: Workers = None,
 ) -> None:
     """Calibration, thresholds and limits chosen on local patients, or moved to a prevalence that is known or estimated.
@@ -226,7 +268,7 @@ def check(
     if not done.surveyed:
         raise typer.Exit(FATAL)
     if done.refused or done.audit.verdict == "leak":
-        raise typer.Exit(SOME_REFUSED)
+        raise typer.Exit(LOOK)
 
 
 @app.command(short_help="Remove identities from a cohort or a folder of studies.")
@@ -253,7 +295,7 @@ def deidentify(
 
     with one_line_errors(out):
         if deidentify_folder(source, out, key, dates=dates, burned_in=burned_in, workers=workers).refused:
-            raise typer.Exit(SOME_REFUSED)
+            raise typer.Exit(LOOK)
 
 
 @app.command(short_help="Score studies from a folder, an archive or a PACS.")
@@ -277,7 +319,26 @@ def score(
 
     with one_line_errors(out):
         if score_studies(studies, model, out, Query(patient, date, modality), workers=workers).refused:
-            raise typer.Exit(SOME_REFUSED)
+            raise typer.Exit(LOOK)
+
+
+@app.command(short_help="Say whether what is scored has drifted.")
+def monitor(
+    out: Annotated[Path, typer.Argument(help="The folder that `medmm score` wrote.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Where monitor.html and monitor.json go; OUT if not given.")
+    ] = None,
+) -> None:
+    """Compare every window of the scoring history with the first ones: monitor.html and monitor.json.
+
+    Exit code 0 if nothing drifted (also if it is too early to say), 2 if something did, 3 if there is no history.
+    """
+    from pipelines.monitor import monitor_folder
+
+    with one_line_errors(report or out):
+        found = monitor_folder(out, report)
+    if any(drift.judgement == "drifted" for drift in found):
+        raise typer.Exit(LOOK)
 
 
 @app.command(short_help="Open the review screen.")

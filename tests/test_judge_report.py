@@ -366,3 +366,25 @@ def test_a_report_of_folds_says_that_its_figures_are_the_recipe_s_and_not_the_sa
 def test_a_report_of_a_hold_out_speaks_of_no_folds(page: str, written: Path) -> None:
     assert "fold" not in Reader(page).text
     assert json.loads((written / "metrics.json").read_text())["folds"] is None
+
+
+def test_a_side_that_another_drowns_is_named(tmp_path: Path) -> None:
+    report = make(cases=400)
+    comparison = report.comparison
+    quiet = np.random.default_rng(0).random(comparison.targets.shape)
+    alone = {f"{side} only": comparison.systems["fused"] for side in ("image", "note")}
+    inside = {"image": quiet, "note": comparison.systems["fused"]}
+    systems = comparison.systems | alone
+    told = replace(
+        report,
+        comparison=replace(comparison, systems=systems, inside=inside),
+        scores=score_systems(
+            systems, comparison.targets, comparison.patients, LABELS, reference="fused", resamples=100
+        ),
+    )
+
+    write_report(tmp_path, told)
+
+    text = Reader((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert "The image says less inside the joint model than on its own" in text
+    assert "The note is not shown to say less" in text

@@ -14,7 +14,7 @@ from medmm.learn.local import at_prevalence, estimate_prevalence, refitted
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from pipelines.calibrate import calibrate_model
-from tests.cohorts import Diary, Run, copy_cohort, train_small
+from tests.cohorts import Diary, Run, copy_cohort, table, train_small
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +74,19 @@ def test_local_answers_choose_anew_and_what_was_learnt_stays(run: Run, sample: P
     model = run.trained.model
     local = refitted(model, run.cohort, tmp_path, Diary().encoded, workers=1)
     assert local.card.limits.keys() == model.card.limits.keys()
+    assert len(local.case_ids) == len(run.cohort.rows) - len(run.trained.refused)
     stated = [row.targets[model.labels[0]] for row in run.cohort.rows]
     assert local.card.prevalence[model.labels[0]] == pytest.approx(np.nanmean(stated), abs=0.02)
     assert not torch.equal(local.network.shift, model.network.shift)
     for name, value in model.network.body.state_dict().items():
         assert torch.equal(local.network.body.state_dict()[name], value)
+
+
+def test_what_local_patients_chose_is_not_judged_on_them(run: Run, sample: Path, tmp_path: Path) -> None:
+    calibrate_model(run.out, sample, tmp_path, workers=1)
+    parts = {row["case_id"]: row["part"] for row in table(tmp_path / "split.csv")}
+    assert set(parts.values()) == {"validation"}
+    assert len(parts) == len(run.cohort.rows) - len(run.trained.refused)
 
 
 def test_a_cohort_without_labels_moves_the_prevalence_only(run: Run, sample: Path, tmp_path: Path) -> None:

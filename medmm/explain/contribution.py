@@ -86,4 +86,5 @@ def _prediction(model: Model, case: Features, worth: dict[Subset, np.ndarray], k
         present=given,
         absent=tuple(name for m, name in enumerate(MODALITIES) if known[m] and m not in present),
         remarks=case.remarks,
+        doubts=model.likeness.doubts(case) if model.likeness else (),
     )

@@ -52,6 +52,7 @@ def balance(
     *,
     resamples: int = 1000,
     seed: int = 0,
+    strata: np.ndarray | None = None,
 ) -> tuple[SideBalance, ...]:
     """Compare each side's branch inside the joint model with the same branch alone, on the cases that have the side.
 
@@ -63,6 +64,7 @@ def balance(
         present: side -> (N,) bool, which cases have it.
         resamples: bootstrap samples of the interval.
         seed: of the bootstrap.
+        strata: (N,) which model judged each case, if several did.
 
     Raises:
         ValueError: if the two do not speak of the same sides.
@@ -81,6 +83,7 @@ def balance(
             reference="inside",
             resamples=resamples,
             seed=seed,
+            strata=None if strata is None else strata[has],
         )
         found.append(SideBalance(side, within.macro, own.macro, own.gain, len(has)))
     return tuple(found)

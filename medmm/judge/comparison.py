@@ -29,6 +29,9 @@ class Comparison:
     thresholds: np.ndarray | None = None
     """(N, L) at which the model that judged a case flags it; None if all cases share those of the report."""
 
+    inside: dict[str, np.ndarray] = field(default_factory=dict)
+    """Side -> (N, L) probabilities of the textbook's concatenation that is shown this side only; see judge.balance."""
+
     @property
     def reference(self) -> str:
         """The system that the others are compared with: the model that was saved."""
@@ -59,6 +62,7 @@ def pooled(comparisons: Sequence[Comparison]) -> Comparison:
         patients=tuple(patient for one in comparisons for patient in one.patients),
         present=np.concatenate([one.present for one in comparisons]),
         strata=np.concatenate(strata),
+        inside={side: np.concatenate([one.inside[side] for one in comparisons]) for side in first.inside},
         thresholds=None
         if first.thresholds is None
         else np.concatenate([one.thresholds for one in comparisons if one.thresholds is not None]),
@@ -98,6 +102,8 @@ class Report:
     folds: int | None = None
     """K-fold: how many models judged the test cases, each those patients that it never saw; the model that was saved
     learnt by the same recipe from all patients. None for one hold-out, which the saved model itself was judged on."""
+    external: bool = False
+    """Whether the test cases come from another cohort than the one that the model learnt from."""
 
     def __post_init__(self) -> None:
         shape = self.comparison.targets.shape

@@ -90,21 +90,53 @@ def roc(name: str, targets: np.ndarray, systems: Sequence[np.ndarray]) -> str | 
     return _svg(figure, name, "ROC curves; the table of AUROC by label has the areas")
 
 
-def reliability_diagram(name: str, found: Reliability) -> str | None:
-    """Stated probability against what happened, with Wilson intervals; None without a stated case."""
+def reliability_diagram(name: str, found: Reliability, before: Reliability | None = None) -> str | None:
+    """Stated probability against what happened, with Wilson intervals; None without a stated case.
+
+    Args:
+        name: of the drawing.
+        found: what is stated now.
+        before: what was stated before calibration, drawn beside it.
+    """
     from matplotlib.figure import Figure
 
     if not found.cases:
         return None
-    reach = next(end for end in _REACH if max(*found.stated, *found.happened) <= end)
+    drawn = [found] if before is None else [found, before]
+    reach = next(end for end in _REACH if max(max(*one.stated, *one.happened) for one in drawn) <= end)
     figure = Figure(figsize=(2.7, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
     bars = [wilson(share, cases) for share, cases in zip(found.happened, found.cases, strict=True)]
     axes.vlines(found.stated, [low for low, _ in bars], [high for _, high in bars], color=FUSED, linewidth=1)
+    if before is not None:
+        axes.plot(before.stated, before.happened, color=_SERIES[1], linestyle=_DASHES[1], linewidth=1.3, clip_on=False)
     axes.plot(found.stated, found.happened, color=FUSED, linewidth=1.3, marker="o", markersize=4, clip_on=False)
     _square(axes, reach, "stated probability", "share that has it")
     return _svg(figure, name, "Reliability diagram; the caption has the calibration error")
+
+
+def decision_curve(name: str, thresholds: np.ndarray, model: np.ndarray, treat_all: np.ndarray) -> str | None:
+    """Net benefit of the model, of acting on everybody and of acting on nobody (K,); None if no case is stated."""
+    from matplotlib.figure import Figure
+
+    if not np.isfinite(model).all():
+        return None
+    most = float(max(model.max(), treat_all.max(), 0.01))
+    reach = next(end for end in _REACH if end >= min(2.5 * most, 1.0))
+    figure = Figure(figsize=(2.7, 2.4), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0, color=_SERIES[2], linestyle=_DASHES[2], linewidth=1.3)
+    axes.plot(thresholds, treat_all, color=_SERIES[1], linestyle=_DASHES[1], linewidth=1.3)
+    axes.plot(thresholds, model, color=FUSED, linewidth=2)
+    axes.set_xlim(0, reach)
+    axes.set_ylim(-0.3 * most, 1.1 * most)
+    axes.set_xticks([0, reach / 2, reach], labels=["0", f"{reach / 2:g}", f"{reach:g}"])
+    axes.locator_params(axis="y", nbins=4)
+    axes.set_xlabel("threshold probability")
+    axes.set_ylabel("net benefit a case")
+    _calm(axes)
+    return _svg(figure, name, "Decision curve; metrics.json has the numbers")
 
 
 def _interval(axes: Axes, row: int, found: Estimate, colour: str, marker: str) -> None:

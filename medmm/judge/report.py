@@ -1,4 +1,7 @@
-"""The report of a training run: report.html, one page that needs nothing else, and metrics.json, its numbers."""
+"""Reports of a training run and of an evaluation: report.html, one page that needs nothing else, and metrics.json.
+
+An evaluation has its model card beside it, which is also the last section of its page.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,51 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medmm.files import write_whole
 from medmm.judge import plots, words
+from medmm.judge.calibration import Reliability
 from medmm.judge.comparison import Comparison, Report
+from medmm.judge.evaluation import Benefit, Evaluation, Found, examples, find
 from medmm.judge.metrics import placements
 from medmm.judge.page import render
 from medmm.judge.summary import FEW, TOO_FEW, Summary, summarise
 
-__all__ = ["Comparison", "Report", "write_report"]
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
+__all__ = ["Comparison", "Evaluation", "Report", "write_evaluation", "write_report"]
+
+CONTENTS = (
+    ("comparison", "Comparison of the systems"),
+    ("limits", "Limits and intended use"),
+    ("labels", "Label by label"),
+    ("roc", "ROC curves"),
+    ("calibration", "Calibration"),
+    ("patterns", "Missing modalities"),
+    ("gates", "Interaction"),
+    ("refused", "What was refused"),
+)
+"""Of the report of a training run: id of the section, and what it is about; what is asked first comes first."""
+EVALUATION_CONTENTS = (
+    *CONTENTS[:5],
+    ("decisions", "Decision curves"),
+    ("coverage", "When it does not say"),
+    ("groups", "Subgroups"),
+    ("risk", "Beyond prior risk"),
+    ("patterns", "Missing modalities"),
+    ("ablation", "Ablation"),
+    ("doubts", "Doubts"),
+    ("examples", "Examples"),
+    ("gates", "Interaction"),
+    ("refused", "What was refused"),
+    ("audit", "Leak audit"),
+    ("cost", "Cost"),
+    ("card", "Model card"),
+)
 MOST_PLOTS = 24
 """Labels that get plots; the tables have all of them."""
 
@@ -31,43 +66,86 @@ def write_report(folder: Path, report: Report) -> None:
         report: what to tell.
     """
     summary = summarise(report)
-    numbers = json.dumps(_plain(asdict(summary)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    page = _page(report, summary)
-    write_whole(folder / "metrics.json", lambda path: path.write_text(numbers, encoding="utf-8"))
-    write_whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    page = render("report.html", contents=CONTENTS, **_page(report, summary, [None] * len(summary.labels)))
+    _write(folder, {"metrics.json": numbers_of(summary), "report.html": page})
 
 
-def _page(report: Report, summary: Summary) -> str:
-    """The page; whatever is not a drawing of ours is escaped."""
-    return render(
-        "report.html",
-        summary=summary,
-        made_on=report.made_on.isoformat(),
-        multi_class=report.multi_class,
-        few=FEW,
-        too_few=TOO_FEW,
-        most_plots=MOST_PLOTS,
-        single_sides=words.single_sides(report),
-        **_drawings(report, summary),
+def write_evaluation(folder: Path, evaluation: Evaluation) -> Found:
+    """Write report.html, model_card.html and metrics.json; the same answers give the same metrics.json.
+
+    Args:
+        folder: made if it is not there.
+        evaluation: what to tell.
+    """
+    found, report = find(evaluation), evaluation.report
+    page = render(
+        "evaluation.html",
+        found=found,
+        contents=_contents(found),
+        examples=examples(evaluation),
+        cost=evaluation.cost,
+        card=found.card,
+        curves=[_curve(f"decision-{i}", row) for i, row in enumerate(found.benefits[:MOST_PLOTS])],
+        **_page(report, found.summary, [row.reliability for row in found.uncalibrated]),
     )
+    card = render("model_card.html", model_id=report.model_id, made_on=report.made_on.isoformat(), card=found.card)
+    _write(folder, {"metrics.json": numbers_of(found), "model_card.html": card, "report.html": page})
+    return found
 
 
-def _drawings(report: Report, summary: Summary) -> dict[str, Any]:
-    """The drawings, marked as safe: they hold text only where matplotlib has escaped it."""
-    from markupsafe import Markup
+def numbers_of(found: Any) -> str:
+    """A dataclass as the text of a JSON file, exactly the same on every run."""
+    return json.dumps(_plain(asdict(found)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def safe(svg: str | None) -> Markup | None:
-        return None if svg is None else Markup(svg)  # noqa: S704  # our own drawing
 
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        write_whole(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+
+
+def _contents(found: Found) -> list[tuple[str, str]]:
+    """Sections of the page of an evaluation; what a reader asks first comes first, wherever it stands."""
+    lacking = {name for name, rows in (("coverage", found.coverage), ("risk", found.risk)) if not rows}
+    return [(id_, title) for id_, title in EVALUATION_CONTENTS if id_ not in lacking]
+
+
+def _page(report: Report, summary: Summary, before: Sequence[Reliability | None]) -> dict[str, Any]:
+    """What report.html asks for; whatever is not a drawing of ours is escaped.
+
+    Args:
+        report: of a training run or an evaluation.
+        summary: its numbers.
+        before: of each label its reliability before calibration, if it is to be drawn.
+    """
     shown = (report.comparison.reference, *words.single_sides(report))
     rows = summary.labels[:MOST_PLOTS]
     return {
-        "forest": safe(plots.forest(report.scores, report.ceilings)),
-        "rocs": [safe(plots.roc(f"roc-{i}", *_ranked(report.comparison, shown, i))) for i in range(len(rows))],
+        "summary": summary,
+        "external": report.external,
+        "made_on": report.made_on.isoformat(),
+        "multi_class": report.multi_class,
+        "few": FEW,
+        "too_few": TOO_FEW,
+        "most_plots": MOST_PLOTS,
+        "single_sides": words.single_sides(report),
+        "forest": _safe(plots.forest(report.scores, report.ceilings)),
+        "rocs": [_safe(plots.roc(f"roc-{i}", *_ranked(report.comparison, shown, i))) for i in range(len(rows))],
         "diagrams": [
-            safe(plots.reliability_diagram(f"reliability-{i}", row.reliability)) for i, row in enumerate(rows)
+            _safe(plots.reliability_diagram(f"reliability-{i}", row.reliability, before[i]))
+            for i, row in enumerate(rows)
         ],
     }
+
+
+def _curve(name: str, row: Benefit) -> Markup | None:
+    return _safe(plots.decision_curve(name, *(np.array(each) for each in (row.thresholds, row.model, row.treat_all))))
+
+
+def _safe(svg: str | None) -> Markup | None:
+    """A drawing, marked as safe: it holds text only where matplotlib has escaped it."""
+    from markupsafe import Markup
+
+    return None if svg is None else Markup(svg)  # noqa: S704  # our own drawing
 
 
 def _ranked(comparison: Comparison, shown: Sequence[str], label: int) -> tuple[np.ndarray, list[np.ndarray]]:

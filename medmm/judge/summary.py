@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from medmm.case import MODALITIES
 from medmm.judge import words
+from medmm.judge.balance import SideBalance, balance
 from medmm.judge.calibration import Reliability, ece_if_calibrated, reliability
 from medmm.judge.comparison import Report
 from medmm.judge.metrics import (
@@ -109,6 +110,8 @@ class Summary:
     labels: tuple[LabelRow, ...]
     classes: Classes | None
     patterns: tuple[PatternRow, ...]
+    balance: tuple[SideBalance, ...]
+    """What being trained together does to each side of the textbook's concatenation; empty if it was not trained."""
     gates: tuple[GateRow, ...] | None
     refused: Mapping[str, int]
     ceilings: Mapping[str, float]
@@ -133,6 +136,7 @@ def summarise(report: Report) -> Summary:
         labels=tuple(_label(report, i, draws) for i in range(len(report.labels))),
         classes=_classes(report, draws) if report.multi_class else None,
         patterns=tuple(_patterns(report)),
+        balance=_balance(report),
         gates=None if report.gates is None else tuple(_gates(report, report.gates)),
         refused=dict(sorted(report.refused.items())),
         ceilings=dict(report.ceilings),
@@ -145,7 +149,7 @@ def _label(report: Report, i: int, draws: np.ndarray) -> LabelRow:
     known = np.isfinite(y)
     own = comparison.thresholds
     at = operate(y, p, report.thresholds[label] if own is None else own[:, i], draws)
-    bins = int(np.clip(known.sum() // _CASES_A_BIN, 2, 10))
+    bins = bins_for(int(known.sum()))
     return LabelRow(
         label=label,
         auroc=report.scores[0].by_label[label],
@@ -157,7 +161,7 @@ def _label(report: Report, i: int, draws: np.ndarray) -> LabelRow:
         absent=at.absent,
         not_stated=int((~known).sum()),
         prevalence=at.present / int(known.sum()) if known.any() else float("nan"),
-        few=min(_patients(report, y == answer) for answer in (0, 1)) < FEW,
+        few=min(patients_among(report, y == answer) for answer in (0, 1)) < FEW,
         brier=brier(y, p),
         log_loss=log_loss(y, p),
         reliability=reliability(y, p, bins),
@@ -165,7 +169,12 @@ def _label(report: Report, i: int, draws: np.ndarray) -> LabelRow:
     )
 
 
-def _patients(report: Report, rows: np.ndarray) -> int:
+def bins_for(cases: int) -> int:
+    """Bins of a reliability diagram."""
+    return int(np.clip(cases // _CASES_A_BIN, 2, 10))
+
+
+def patients_among(report: Report, rows: np.ndarray) -> int:
     """How many different patients the rows (N,) bool have."""
     return len(set(np.asarray(report.comparison.patients, dtype=str)[rows]))
 
@@ -184,37 +193,55 @@ def _classes(report: Report, draws: np.ndarray) -> Classes:
 
 def _patterns(report: Report) -> list[PatternRow]:
     """The patterns that test cases have, from the fullest to the emptiest."""
-    present = _present(report)
+    present = present_of(report)
     bits = present @ (1 << np.arange(len(MODALITIES)))
     found = sorted({int(bit) for bit in bits}, key=lambda bit: (-bit.bit_count(), bit))
     return [_pattern(report, _names(bit), bits == bit) for bit in found]
 
 
 def _pattern(report: Report, present: tuple[str, ...], rows: np.ndarray) -> PatternRow:
-    comparison = report.comparison
-    targets = comparison.targets[rows]
-    judged = np.minimum((targets == 1).sum(axis=0), (targets == 0).sum(axis=0)) >= TOO_FEW  # (L,)
-    alone = [name for m in present if (name := f"{m} only") in comparison.systems]
-    scores = (
-        score_systems(
-            {name: comparison.systems[name][rows][:, judged] for name in (comparison.reference, *alone)},
-            targets[:, judged],
-            [patient for patient, row in zip(comparison.patients, rows, strict=True) if row],
-            [label for label, yes in zip(report.labels, judged, strict=True) if yes],
-            reference=comparison.reference,
-            resamples=report.resamples,
-            seed=report.seed,
-            strata=None if comparison.strata is None else comparison.strata[rows],
-        )
-        if judged.any()
-        else ()
-    )
+    alone = [name for m in present if (name := f"{m} only") in report.comparison.systems]
+    scores = scores_among(report, rows, [report.comparison.reference, *alone])
     return PatternRow(
         present=present,
         cases=int(rows.sum()),
-        patients=_patients(report, rows),
+        patients=patients_among(report, rows),
         judged=tuple(scores[0].by_label) if scores else (),
         macro={score.system: score.macro for score in scores},
+    )
+
+
+def scores_among(report: Report, rows: np.ndarray, systems: Sequence[str]) -> tuple[Score, ...]:
+    """Compare systems on some of the cases, (N,) bool, by the labels with TOO_FEW of each answer; () if none has."""
+    comparison = report.comparison
+    targets = comparison.targets[rows]
+    judged = np.minimum((targets == 1).sum(axis=0), (targets == 0).sum(axis=0)) >= TOO_FEW  # (L,)
+    if not judged.any():
+        return ()
+    return score_systems(
+        {name: comparison.systems[name][rows][:, judged] for name in systems},
+        targets[:, judged],
+        [patient for patient, row in zip(comparison.patients, rows, strict=True) if row],
+        [label for label, yes in zip(report.labels, judged, strict=True) if yes],
+        reference=comparison.reference,
+        resamples=report.resamples,
+        seed=report.seed,
+        strata=None if comparison.strata is None else comparison.strata[rows],
+    )
+
+
+def _balance(report: Report) -> tuple[SideBalance, ...]:
+    """Each side inside the textbook's model, beside the side's own head."""
+    comparison = report.comparison
+    return balance(
+        comparison.inside,
+        {side: comparison.systems[f"{side} only"] for side in comparison.inside},
+        comparison.targets,
+        comparison.patients,
+        {side: comparison.present[:, MODALITIES.index(side)] for side in comparison.inside},
+        resamples=report.resamples,
+        seed=report.seed,
+        strata=comparison.strata,
     )
 
 
@@ -227,7 +254,7 @@ def _gates(report: Report, gates: np.ndarray) -> list[GateRow]:
     return [GateRow(_names(bit), means[bit], words.kept(means[bit])) for bit in rows]
 
 
-def _present(report: Report) -> np.ndarray:
+def present_of(report: Report) -> np.ndarray:
     """(N, M) bool: what each test case has, of what the model uses."""
     used = np.array([m in report.modalities for m in MODALITIES])
     has: np.ndarray = np.logical_and(report.comparison.present, used)

@@ -38,7 +38,8 @@ def headline(report: Report) -> str:
     own, *rivals = report.scores
     start = (
         f"On {counted(len(set(comparison.case_ids)), 'test case')} of "
-        f"{counted(len(set(comparison.patients)), 'patient')} that training never saw, "
+        f"{counted(len(set(comparison.patients)), 'patient')} "
+        + ("of another cohort than the one it learnt from, " if report.external else "that training never saw, ")
     )
     if report.folds is not None:
         start = start.removesuffix(", ") + f" ({report.folds} folds, each with a model of its own), "

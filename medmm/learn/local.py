@@ -37,7 +37,7 @@ class Local:
 
     card: Card
     network: Network
-    cases: int = 0
+    case_ids: tuple[str, ...] = ()
     """Local cases that it was fitted to."""
 
 
@@ -57,7 +57,7 @@ def refitted(model: Model, cohort: Cohort, cache: Path, progress: Progress, work
     calibrate(network, cases)
     decisions = decide(network, cases, model.card.run.decision)
     shares = np.nanmean(cases.targets.numpy(), axis=0)
-    return Local(_card(model, dict(zip(model.labels, shares.tolist(), strict=True)), decisions), network, len(cases))
+    return Local(_card(model, dict(zip(model.labels, shares.tolist(), strict=True)), decisions), network, _ids(cases))
 
 
 def estimated(model: Model, cohort: Cohort, cache: Path, progress: Progress, workers: int | None = None) -> Local:
@@ -71,7 +71,7 @@ def estimated(model: Model, cohort: Cohort, cache: Path, progress: Progress, wor
     taught = np.clip([model.card.prevalence[label] for label in model.labels], _LEAST, 1 - _LEAST)
     shares = estimate_prevalence(said, taught, multi_class=model.network.multi_class)
     local = at_prevalence(model, dict(zip(model.labels, shares.tolist(), strict=True)))
-    return Local(local.card, local.network, len(cases))
+    return Local(local.card, local.network, _ids(cases))
 
 
 def at_prevalence(model: Model, shares: Mapping[str, float]) -> Local:
@@ -130,6 +130,10 @@ def _examples(model: Model, cohort: Cohort, cache: Path, progress: Progress, wor
     return Examples(
         features, tuple(case.row.patient_id for case in encoded), torch.tensor(targets, dtype=torch.float32)
     )
+
+
+def _ids(cases: Examples) -> tuple[str, ...]:
+    return tuple(case.case_id for case in cases.features)
 
 
 def _uncalibrated(network: Network) -> Network:

@@ -1,15 +1,18 @@
-"""From a finished training to its report."""
+"""From a model and what was compared on its test cases to a report."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
-from medmm.errors import ModelError
-from medmm.judge.comparison import Report
+import numpy as np
+
+from medmm.errors import DataError, ModelError
+from medmm.judge.comparison import Comparison, Report
 from medmm.judge.metrics import score_systems
 from medmm.learn.train import Trained
+from medmm.model.folder import Model
 
 
 def report_of(
@@ -26,7 +29,36 @@ def report_of(
     Raises:
         ModelError: if the model has no labels.
     """
-    card, comparison = trained.model.card, trained.comparison
+    return report_on(
+        trained.model,
+        trained.comparison,
+        trained.refused,
+        trained.gates,
+        made_on,
+        resamples,
+        ceilings=ceilings,
+        folds=trained.model.card.run.split.folds,
+    )
+
+
+def report_on(
+    model: Model,
+    comparison: Comparison,
+    refused: Sequence[DataError],
+    gates: np.ndarray | None,
+    made_on: date,
+    resamples: int,
+    *,
+    ceilings: Mapping[str, float] | None = None,
+    folds: int | None = None,
+    external: bool = False,
+) -> Report:
+    """The report of a model on any cases; see Report for what the arguments are.
+
+    Raises:
+        ModelError: if the model has no labels.
+    """
+    card = model.card
     if card.cohort.labels is None:
         raise ModelError("the model has no labels", "Train it on a cohort that names them")
     labels, seed = card.cohort.labels.names, card.run.training.seed
@@ -45,15 +77,16 @@ def report_of(
         labels=labels,
         multi_class=card.cohort.labels.multi_class,
         thresholds=card.thresholds,
-        gates=trained.gates,
-        refused=Counter(error.code.value for error in trained.refused),
+        gates=gates,
+        refused=Counter(error.code.value for error in refused),
         parts=card.cases,
-        model_id=trained.model.model_id,
+        model_id=model.model_id,
         version=card.medmm,
         seed=seed,
         made_on=made_on,
         resamples=resamples,
         modalities=card.run.fusion.modalities,
         ceilings=ceilings or {},
-        folds=card.run.split.folds,
+        folds=folds,
+        external=external,
     )

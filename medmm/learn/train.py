@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from medmm.case import MODALITIES
-from medmm.config import FusionConfig, RunConfig
+from medmm.config import RunConfig
 from medmm.errors import CohortError, ConfigError, DataError
 from medmm.files import write_whole
 from medmm.judge.comparison import Comparison, pooled
@@ -24,12 +24,14 @@ from medmm.learn.adapt import adapt
 from medmm.learn.calibrate import Decisions, decide
 from medmm.learn.encode import EncodedRow, encode_cohort
 from medmm.learn.fit import Epoch, Examples, infer
-from medmm.learn.fuse import late_ensemble, stacked_ensemble, train_network
+from medmm.learn.fuse import train_network
 from medmm.learn.processes import agree, is_main, rank, share, wait
 from medmm.learn.split import PARTS, Part, split_fold, split_patients, split_without_test
+from medmm.learn.systems import systems_of
 from medmm.model.encode import Encoders, FeatureCache
 from medmm.model.folder import Card, Model, build_network, limits_by_name
 from medmm.model.fusion import Fusion, Network
+from medmm.model.likeness import Likeness
 from medmm.read.cohort import Cohort
 from medmm.tensors import RecordBins
 
@@ -103,9 +105,6 @@ class Trained:
     """(patterns, L) share of the interaction that validation paid for; None for the textbook model."""
 
 
-FUSED = "fused"
-LATE = "late ensemble (mean)"
-STACK = "late ensemble (stack)"
 TEXTBOOK = "textbook (concatenation)"
 
 
@@ -183,7 +182,8 @@ def _train_model(
         _write_split(out / "split.csv", prepared.cases, parts)
     learned = learn_parts(prepared, parts, run, out / "work", listener)
     if is_main():
-        model = Model.save(out / "model", _card(prepared, parts, run, learned), learned.network, learned.encoders)
+        card = _card(prepared, parts, run, learned)
+        model = Model.save(out / "model", card, learned.network, learned.encoders, _likeness(learned, run))
     wait()
     return (model if is_main() else Model.load(out / "model")), learned
 
@@ -226,6 +226,21 @@ def learn_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, work:
     return Learned(network, encoders, bins, sets | {"validation": told}, decide(network, told, run.decision))
 
 
+def _likeness(learned: Learned, run: RunConfig) -> Likeness:
+    """What cases like these look like to the frozen encoders; a taught copy has met some of them and not others."""
+    encoders, sets = learned.encoders, learned.sets
+    channels = {
+        name: tower.frozen_width for name, tower in (("image", encoders.image), ("note", encoders.text)) if tower.taught
+    }
+    return Likeness.fit(
+        sets["train"].features,
+        sets["validation"].features,
+        run.fusion.modalities,
+        channels=channels,
+        seed=run.training.seed,
+    )
+
+
 def _examples(cases: list[EncodedRow], encoders: Encoders, bins: RecordBins) -> Examples:
     targets = torch.tensor([list(case.row.targets.values()) for case in cases], dtype=torch.float32)
     features = tuple(case.features(encoders, bins) for case in cases)
@@ -263,21 +278,19 @@ def _card(prepared: Prepared, parts: Sequence[Part], run: RunConfig, learned: Le
 def compare(prepared: Prepared, learned: Learned, run: RunConfig, work: Path, listener: Listener) -> Comparison:
     """The model, its own sides alone, the late ensembles and the textbook's concatenation, on the test cases."""
     network, test = learned.network, learned.sets["test"]
-    systems = {FUSED: infer(network, test).sigmoid()}
+    systems, inside = systems_of(network, test, run.fusion), {}
     if isinstance(network.body, Fusion):
-        for sides in _subsets(run.fusion):
-            keep = torch.tensor([m in sides for m in MODALITIES])
-            systems[" + ".join(sides) + " only"] = infer(network, test, keep=keep).sigmoid()
-        systems[LATE] = late_ensemble(network, test)
-        stack = stacked_ensemble(network.body, test)
-        systems[STACK] = stack.softmax(-1) if network.multi_class else stack.sigmoid()
-        systems[TEXTBOOK] = infer(_textbook(prepared, learned, run, work, listener), test).sigmoid()
+        textbook = _textbook(prepared, learned, run, work, listener)
+        systems[TEXTBOOK] = infer(textbook, test).sigmoid()
+        sides = run.fusion.modalities if len(run.fusion.modalities) > 1 else ()
+        inside = {m: infer(textbook, test, keep=torch.tensor([n == m for n in MODALITIES])).sigmoid() for m in sides}
     return Comparison(
         systems={name: value.numpy().astype(np.float64) for name, value in systems.items()},
         targets=test.targets.numpy(),
         case_ids=tuple(case.case_id for case in test.features),
         patients=test.patients,
         present=test.present.numpy(),
+        inside={side: value.numpy().astype(np.float64) for side, value in inside.items()},
         thresholds=np.tile(learned.decisions.thresholds, (len(test), 1)),
     )
 
@@ -290,13 +303,6 @@ def _textbook(prepared: Prepared, learned: Learned, run: RunConfig, work: Path, 
     sets = learned.sets
     train_network(network, sets["train"], sets["validation"], run.training, work / "textbook", listener.epoch)
     return network
-
-
-def _subsets(fusion: FusionConfig) -> list[tuple[str, ...]]:
-    """The single sides, then the pairs; none of them is the whole."""
-    sides = [m for m in MODALITIES if m in fusion.modalities]
-    pairs = [(a, b) for i, a in enumerate(sides) for b in sides[i + 1 :]]
-    return [(side,) for side in sides if len(sides) > 1] + [pair for pair in pairs if len(sides) > 2]
 
 
 def _claim(path: Path, run: RunConfig, chosen: Mapping[Part, Sequence[EncodedRow]]) -> None:

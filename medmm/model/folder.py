@@ -6,6 +6,7 @@
     volume_encoder.safetensors  only if there is one
     text_encoder/               likewise, with its tokenizer
     taught.safetensors          only if the encoders were adapted: their taught tails and upper layers
+    likeness.safetensors        what cases like the training cases look like
 
 Nothing in it can run code: safetensors and JSON, and no remote code from a hub.
 """
@@ -32,6 +33,7 @@ from medmm.model.batch import Features, collate
 from medmm.model.encode import TAUGHT, Encoders
 from medmm.model.fusion import PATTERNS, Network, modalities_of
 from medmm.model.heads import Widths
+from medmm.model.likeness import LIKENESS, Likeness
 from medmm.result import Limits
 from medmm.tensors import BINS, RecordBins
 
@@ -69,7 +71,9 @@ class Model:
     network: Network
     encoders: Encoders
     model_id: str
-    """First 12 hexadecimal digits of the digest of model.json and network.safetensors."""
+    """First 12 hexadecimal digits of the digest of model.json, network.safetensors and likeness.safetensors."""
+    likeness: Likeness | None = None
+    """What cases like the training cases look like; None of a model that never learnt it."""
 
     @classmethod
     def load(cls, folder: Path) -> Model:
@@ -103,10 +107,12 @@ class Model:
             network.load_state_dict(weights)
         except RuntimeError:
             raise ModelError(f"{folder} holds weights of another shape", "Copy the whole folder again") from None
-        return cls(card, network.eval(), encoders, _identity(folder))
+        return cls(card, network.eval(), encoders, _identity(folder), _likeness(folder / LIKENESS))
 
     @classmethod
-    def save(cls, folder: Path, card: Card, network: Network, encoders: Encoders) -> Model:
+    def save(
+        cls, folder: Path, card: Card, network: Network, encoders: Encoders, likeness: Likeness | None = None
+    ) -> Model:
         """Write the folder and give back the model that it holds."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
@@ -119,9 +125,11 @@ class Model:
             encoders.text.save(folder / "text_encoder")
         if encoders.image.taught or encoders.text.taught:
             write_whole(folder / TAUGHT, encoders.save_taught)
+        if likeness is not None:
+            write_whole(folder / LIKENESS, likeness.save)
         content = card.model_dump_json(indent=2) + "\n"
         write_whole(folder / "model.json", lambda path: path.write_text(content, encoding="utf-8"))
-        return cls(card, network.eval(), encoders, _identity(folder))
+        return cls(card, network.eval(), encoders, _identity(folder), likeness)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -173,6 +181,20 @@ def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> N
     return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion)
 
 
+def _likeness(path: Path) -> Likeness | None:
+    """What was kept of it, if anything.
+
+    Raises:
+        ModelError: if it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return Likeness.load(path)
+    except Exception as problem:  # safetensors has an error class of its own that is not exported in every version
+        raise ModelError(f"{path.name} is damaged ({type(problem).__name__})", "Copy the folder again") from None
+
+
 def named(present: Sequence[str]) -> str:
     """A pattern of present modalities as a key."""
     return "+".join(present) or "nothing"
@@ -191,6 +213,7 @@ def limits_by_name(labels: Sequence[str], limits: np.ndarray) -> dict[str, dict[
 
 def _identity(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in ("model.json", "network.safetensors"):
-        digest.update((folder / name).read_bytes())
+    for name in ("model.json", "network.safetensors", LIKENESS):
+        if (folder / name).exists():
+            digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:12]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medmm.case import Case, RecordValue, Study
@@ -22,6 +22,7 @@ from medmm.explain.contribution import predict
 from medmm.explain.occlusion import explain
 from medmm.model.batch import Features, ImageLayout
 from medmm.model.folder import Model
+from medmm.model.quality import quality_doubts
 from medmm.read import READING
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.pool import read_cases
@@ -101,6 +102,8 @@ class _Waiting:
     note: str
     record: dict[str, RecordValue]
     content: str
+    doubts: tuple[str, ...]
+    """Of the quality of what was read."""
 
 
 def _encode(model: Model, case: Case, content: str, films: Path) -> _Waiting:
@@ -109,7 +112,7 @@ def _encode(model: Model, case: Case, content: str, films: Path) -> _Waiting:
     shown = list(_films(case.study, features.layout.images, films, prior=False))
     shown += _films(case.prior, features.layout.prior, films, prior=True)
     note, record = case.note.text if case.note else "", dict(case.record.values) if case.record else {}
-    return _Waiting(features, tuple(shown), note, record, content)
+    return _Waiting(features, tuple(shown), note, record, content, quality_doubts(case))
 
 
 def _films(study: Study | None, layouts: Sequence[ImageLayout], films: Path, *, prior: bool) -> Iterator[Film]:
@@ -128,7 +131,7 @@ def _score(model: Model, cases: list[_Waiting]) -> list[ScoredCase]:
     units = {name: column.unit for name, column in columns if isinstance(column, NumberColumn)}
     return [
         ScoredCase(
-            prediction,
+            replace(prediction, doubts=case.doubts + prediction.doubts),
             Evidence(case.films, case.note, case.record, units, explain(model, case.features)),
             case.content,
         )

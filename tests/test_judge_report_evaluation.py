@@ -1,0 +1,219 @@
+"""The page of an evaluation answers what a reader asks, leaves out what it has nothing to say of, and stands alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from medmm.case import MODALITIES
+from medmm.config import CohortConfig, LabelColumns, NumberColumn, RunConfig
+from medmm.judge.evaluation import Cost, Evaluation, examples, find
+from medmm.judge.report import write_evaluation
+from medmm.result import Contribution, Finding, Limits, Prediction
+from tests.test_judge_report import LABELS, Reader, make
+
+ALWAYS = [
+    *("comparison", "roc", "labels", "calibration", "decisions", "groups", "risk", "patterns", "ablation", "doubts"),
+    *("examples", "gates", "refused", "audit", "cost", "limits", "card"),
+]
+
+
+def evaluation(*, limits: Limits | None = None, doubts: int = 0, external: bool = False) -> Evaluation:
+    """The report of `make`, with predictions that fit it."""
+    report = make()
+    comparison = replace(report.comparison, case_ids=tuple(f"case-{i}" for i in range(120)))
+    said = comparison.systems["fused"]
+    predictions = tuple(
+        Prediction(
+            case_id,
+            report.model_id,
+            tuple(
+                Finding(label, float(p), 0.5, -1.0, tuple(Contribution(m, 0.25) for m in MODALITIES), 0.0, limits)
+                for label, p in zip(LABELS, said[n], strict=True)
+            ),
+            tuple(m for m, there in zip(MODALITIES, comparison.present[n], strict=True) if there),
+            (),
+            doubts=("unlike <training>",) if n < doubts else (),
+        )
+        for n, case_id in enumerate(comparison.case_ids)
+    )
+    return Evaluation(
+        report=replace(report, comparison=comparison, external=external),
+        predictions=predictions,
+        uncalibrated=said**0.5,
+        groups={"sex": ["F", "M"] * 60, "age": ["under 18"] * 6 + [""] * 114},
+        cohort=CohortConfig(labels=LabelColumns(columns=LABELS), record={"crp": NumberColumn(unit="mg/L")}),
+        run=RunConfig(),
+        prevalence=dict.fromkeys(LABELS, 0.25),
+        left_out=7,
+        unlabelled=0,
+        audit="",
+        cost=Cost(0.125, 0.25, 512.0),
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    write_evaluation(folder, evaluation(limits=Limits(0.3, 0.7, 0.1), doubts=40))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(written: Path) -> str:
+    return (written / "report.html").read_text(encoding="utf-8")
+
+
+def sections(page: str) -> list[str]:
+    return re.findall(r'<section id="(\w+)">', page)
+
+
+def test_every_section_is_there_and_what_matters_most_is_first(page: str) -> None:
+    assert set(sections(page)) == {*ALWAYS, "coverage"}
+    assert sections(page)[0] == "comparison"
+    assert sections(page)[-2:] == ["limits", "card"]
+
+
+def test_contents_lead_to_every_section_and_to_comparison_and_limits_first(page: str) -> None:
+    links = re.findall(r'<li><a href="#(\w+)">', page)
+
+    assert sorted(links) == sorted(sections(page))
+    assert links[:2] == ["comparison", "limits"]
+    assert page.index("headline") < page.index('<a href="#comparison">') < page.index('<section id="comparison">')
+
+
+@pytest.mark.parametrize("name", ["report.html", "model_card.html"])
+def test_a_page_asks_nothing_of_the_net_and_is_small(written: Path, name: str) -> None:
+    page = (written / name).read_text(encoding="utf-8")
+    reader = Reader(page)
+
+    assert all(link.startswith("#") for link in reader.links)
+    assert not re.search(r"https?://|@import|url\((?!#)", page)
+    assert not {"script", "link", "iframe", "img", "object"} & set(reader.tags)
+    assert len(set(reader.ids)) == len(reader.ids)
+    assert {link[1:] for link in reader.links} <= set(reader.ids)
+    assert len(page.encode()) < 5_000_000
+
+
+def test_what_is_not_ours_is_escaped(page: str) -> None:
+    assert "<b>Mass" not in page
+    assert "unlike &lt;training&gt;" in page
+
+
+def test_cases_are_named_by_case_id_and_patients_never(written: Path) -> None:
+    numbers = (written / "metrics.json").read_text()
+
+    assert "secret-patient" not in numbers + (written / "report.html").read_text()
+    assert "case-1" not in numbers
+
+
+def test_numbers_are_the_same_twice_whatever_it_cost(written: Path, tmp_path: Path) -> None:
+    again = evaluation(limits=Limits(0.3, 0.7, 0.1), doubts=40)
+
+    write_evaluation(tmp_path, replace(again, cost=Cost(9.0, 9.0, 9.0)))
+
+    assert (tmp_path / "metrics.json").read_bytes() == (written / "metrics.json").read_bytes()
+    assert "9.000 s a case" in (tmp_path / "report.html").read_text()
+
+
+def test_figures_are_those_of_scikit_learn(written: Path) -> None:
+    numbers = json.loads((written / "metrics.json").read_text())
+    comparison = evaluation().report.comparison
+    y, p = comparison.targets[:, 0], comparison.systems["fused"][:, 0]
+
+    row = numbers["summary"]["labels"][0]
+
+    assert row["auroc"]["value"] == pytest.approx(roc_auc_score(y, p), abs=1e-6)
+    assert row["average_precision"] == pytest.approx(average_precision_score(y, p), abs=1e-6)
+    assert row["brier"] == pytest.approx(brier_score_loss(y, p), abs=1e-6)
+    assert numbers["uncalibrated"][0]["brier"] == pytest.approx(brier_score_loss(y, p**0.5), abs=1e-6)
+
+
+def test_a_model_that_promises_nothing_has_no_section_of_what_it_does_not_say(tmp_path: Path) -> None:
+    found = write_evaluation(tmp_path, evaluation())
+    page = (tmp_path / "report.html").read_text()
+
+    assert not found.coverage
+    assert not found.uncertain
+    assert set(sections(page)) == set(ALWAYS)
+    assert "#coverage" not in page
+
+
+def test_coverage_counts_those_that_were_not_called_the_opposite() -> None:
+    made = evaluation(limits=Limits(0.3, 0.7, 0.1))
+    y, p = made.report.comparison.targets[:, 0], made.report.comparison.systems["fused"][:, 0]
+
+    found = find(made)
+
+    rows = {(row.label, row.answer, row.present): row for row in found.coverage}
+    present, absent = rows[(LABELS[0], "present", "all")], rows[(LABELS[0], "absent", "all")]
+    assert (present.cases, present.covered) == ((y == 1).sum(), ((y == 1) & (p >= 0.3)).sum())
+    assert (absent.cases, absent.covered) == ((y == 0).sum(), ((y == 0) & (p <= 0.7)).sum())
+    assert present.promised == pytest.approx(0.9)
+    assert found.uncertain[0].uncertain.value == pytest.approx(((p >= 0.3) & (p <= 0.7)).mean())
+    patterns = [row for row in found.coverage if row.label == LABELS[0] and row.present != "all"]
+    assert sum(row.cases for row in patterns) == 120
+
+
+def test_hiding_a_modality_is_judged_on_the_cases_that_have_it() -> None:
+    made = evaluation()
+    present = made.report.comparison.present
+    both = {"note + record only": made.report.comparison.systems["note only"]}
+    comparison = replace(made.report.comparison, systems=made.report.comparison.systems | both)
+    scores = (*made.report.scores, replace(made.report.scores[2], system="note + record only"))
+
+    found = find(replace(made, report=replace(made.report, comparison=comparison, scores=scores)))
+
+    image = next(row for row in found.ablations if row.hidden == "image")
+    assert image.cases == (present[:, 0] & (present.sum(axis=1) > 1)).sum()
+    assert image.whole is not None
+    assert image.without is not None
+    assert image.loss is not None
+    assert image.loss.value == pytest.approx(image.whole.value - image.without.value)
+    assert found.complete_cases == present.all(axis=1).sum()
+
+
+def test_doubts_are_counted_and_both_kinds_of_case_are_judged() -> None:
+    doubts = find(evaluation(doubts=40)).doubts
+
+    assert (doubts.cases, dict(doubts.reasons)) == (40, {"unlike <training>": 40})
+    assert doubts.share == pytest.approx(1 / 3)
+    assert doubts.with_doubts is not None
+    assert doubts.without is not None
+
+
+def test_examples_are_what_they_are_called() -> None:
+    told = examples(evaluation(limits=Limits(0.3, 0.7, 0.1)))
+
+    assert {one.kind for one in told} == {"right", "wrong", "uncertain"}
+    for one in told:
+        call = {"flagged": 1.0, "not flagged": 0.0}.get(one.finding.call)
+        assert one.kind == ("uncertain" if call is None else "right" if call == one.answer else "wrong")
+    for kind in ("right", "wrong", "uncertain"):
+        cases = [one.case_id for one in told if one.kind == kind]
+        assert len(set(cases)) == len(cases) > 0
+
+
+def test_external_validation_says_so_and_makes_no_claim_about_its_own_cohort(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, evaluation(external=True))
+
+    said = " ".join(Reader((tmp_path / "report.html").read_text()).text.split())
+    assert "External validation" in said
+    assert "of another cohort than the one it learnt from" in said
+    assert "come from one cohort" not in said
+
+
+def test_a_sample_in_which_nothing_can_be_judged_is_written_all_the_same(tmp_path: Path) -> None:
+    made = evaluation()
+    blank = replace(made.report.comparison, targets=np.full((120, 3), np.nan))
+    made = replace(made, report=replace(made.report, comparison=blank))
+
+    write_evaluation(tmp_path, made)
+
+    assert "No curve" in (tmp_path / "report.html").read_text()
