@@ -4,7 +4,6 @@ python -m benchmarks.likeness RUN COHORT --out FOLDER --strange skin=FOLDER
 
 RUN is what `medmm train COHORT --out RUN` wrote. Test patients as they are give the false alarms; strange are their
 pictures turned, mirrored, inverted or replaced by noise, pictures of other cohorts, and sides of other patients.
-A model folder without likeness.safetensors is given one from the run's own training and validation patients.
 """
 
 from __future__ import annotations
@@ -24,12 +23,11 @@ from benchmarks.accuracy.command import code_of, publish
 from benchmarks.accuracy.table import machine, versions
 from benchmarks.missing import with_strange
 from medmm.case import MODALITIES, Case, Image, Study
-from medmm.errors import CohortError, DataError
-from medmm.learn.encode import encode_cohort
+from medmm.errors import CohortError, DataError, ModelError
 from medmm.learn.fit import Examples
 from medmm.model.batch import Features
 from medmm.model.folder import Model
-from medmm.model.likeness import LIKENESS, Likeness
+from medmm.model.likeness import Likeness
 from medmm.model.quality import quality_doubts
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.read.pool import read_cases
@@ -133,18 +131,6 @@ def _asked(model: Model, case: Case) -> Asked:
     return Asked(model.encode(case), quality_doubts(case))
 
 
-def likeness_of(model: Model, folder: Path, cohort: Cohort, parts: Mapping[str, str], cache: Path) -> Likeness:
-    """What the model folder keeps, or what its run's training and validation patients teach."""
-    if (folder / LIKENESS).exists():
-        return Likeness.load(folder / LIKENESS)
-    rows = tuple(row for row in cohort.rows if parts.get(row.case_id) in ("train", "validation"))
-    encoded = encode_cohort(replace(cohort, rows=rows), model.encoders, cache, lambda done, total: None)
-    sets: dict[str, list[Features]] = {"train": [], "validation": []}
-    for case in encoded.cases:
-        sets[parts[case.row.case_id]].append(case.features(model.encoders, model.bins))
-    return Likeness.fit(sets["train"], sets["validation"], model.card.run.fusion.modalities)
-
-
 def read(cohort: Cohort, most: int, wanted: Callable[[str], bool] = lambda _: True) -> list[Case]:
     """The first readable cases of a cohort, with their pixels."""
     rows = [row for row in cohort.rows if wanted(row.case_id)][:most]
@@ -176,25 +162,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--strange", action="append", default=[], metavar="NAME=FOLDER", help="another cohort")
     parser.add_argument("--most", type=int, default=100, help="test cases, and pictures of each other cohort")
-    parser.add_argument("--cache", type=Path, help="encoded studies and notes; below --out without it")
     parser.add_argument("--seed", type=int, default=0)
     return code_of(_run, parser.parse_args(arguments))
 
 
 def _run(asked: argparse.Namespace) -> int:
-    folder = asked.run / "model"
-    model = Model.load(folder)
+    model = Model.load(asked.run / "model")
     cohort = read_cohort(asked.cohort, model.card.cohort)
     with (asked.run / "split.csv").open(encoding="utf-8", newline="") as file:
         parts = {row["case_id"]: row["part"] for row in csv.DictReader(file)}
     cases = read(cohort, asked.most, lambda case_id: parts.get(case_id) == "test")
     if not cases:
         raise CohortError("no test case of the run can be read", "Give the cohort that the run was trained on")
-    likeness = likeness_of(model, folder, cohort, parts, asked.cache or asked.out / "features")
+    if model.likeness is None:
+        raise ModelError("the model never learnt what its cases look like", "Train it again with this version")
     strangers = {}
     for name, _, path in (one.partition("=") for one in asked.strange):
         strangers[name] = [case.study for case in read(read_cohort(Path(path)), asked.most) if case.study is not None]
-    found = list(lines(model, likeness, cases, strangers, asked.seed))
+    found = list(lines(model, model.likeness, cases, strangers, asked.seed))
     about = (
         f"{len(cases)} test cases of {len({case.patient_id for case in cases})} patients; share of the cases that any "
         f"check, and each, doubts; 'missed' is below {TARGET:.0%}. Seed {asked.seed}. {date.today().isoformat()}, "

@@ -217,7 +217,7 @@ def test_a_query_is_scored_in_one_command(
     from pipelines import score
     from tests.models import random_model
 
-    monkeypatch.setattr(score, "_load", lambda model: random_model(RunConfig()))
+    monkeypatch.setattr(score, "load", lambda model: random_model(RunConfig()))
     query = score.Query(patient="CANARYID", date="20260102", modality="CR")
 
     first = score.score_studies(orthanc.url, tmp_path / "model", tmp_path / "out", query, workers=1)
