@@ -32,6 +32,7 @@ from medmm.learn.encode import encode_cohort
 from medmm.learn.fit import Examples, infer
 from medmm.learn.local import at_prevalence, estimate_prevalence
 from medmm.model.folder import Model, named
+from medmm.model.fusion import Network, pattern_of
 from medmm.read.cohort import read_cohort
 from pipelines.terminal import counting
 
@@ -47,6 +48,8 @@ class Tested:
 
     model: Model
     cases: Examples
+    logits: torch.Tensor
+    """(N, L) of the network's body, before calibration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ def tested(folder: Path, run: Path, cache: Path) -> Tested:
         raise CohortError("the run was not tested on cases of this cohort", "Give the cohort that it learnt from")
     targets = torch.tensor([list(one.row.targets.values()) for one in rows], dtype=torch.float32)
     features = tuple(one.features(model.encoders, model.bins) for one in rows)
-    return Tested(model, Examples(features, tuple(one.row.patient_id for one in rows), targets))
+    cases = Examples(features, tuple(one.row.patient_id for one in rows), targets)
+    return Tested(model, cases, infer(model.network.body, cases, keep=torch.tensor(model.network.keep)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +150,8 @@ def _said(run: Tested, pattern: int) -> Said | None:
     bare = copy.deepcopy(network)
     bare.scale.fill_(1)
     bare.shift.fill_(0)
-    raw, calibrated = (infer(each, cases, keep=keep).sigmoid().double().numpy() for each in (bare, network))
+    logits, seen = infer(network.body, cases, keep=keep), torch.full((len(cases),), pattern)
+    raw, calibrated = (each.calibrated(logits, seen).sigmoid().double().numpy() for each in (bare, network))
     limits = [model.limits(label, present) for label in model.labels]
     pairs = [(0.0, 1.0) if one is None else (one.present_from, one.absent_to) for one in limits]
     thresholds = [model.card.thresholds[label] for label in model.labels]
@@ -193,28 +198,34 @@ def moved(runs: Sequence[Tested], labels: Sequence[str], seed: int) -> list[Move
 
 def _moved(runs: Sequence[Tested], i: int, label: str, factor: float, seed: int) -> Moved:
     targets: list[np.ndarray] = []
-    answers: dict[str, list[np.ndarray]] = {name: [] for name in ("unmoved", "as it was", "told", "estimated")}
     unmoved: list[np.ndarray] = []
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in ("unmoved", "as it was", "told", "estimated")}
     for run in runs:
         y, model = run.cases.targets[:, i].numpy(), run.model
         rows = _at(y, factor, np.random.default_rng([seed, i]))
-        local, share = run.cases.take(rows), float(y[rows].mean())
-        p = infer(model.network, local).sigmoid().double().numpy()
+        p = _probabilities(model.network, run)
         taught = np.clip([model.card.prevalence[name] for name in model.labels], 1e-3, 1 - 1e-3)
-        guess = float(estimate_prevalence(p, taught, multi_class=model.network.multi_class)[i])
+        guess = float(estimate_prevalence(p[rows], taught, multi_class=model.network.multi_class)[i])
         targets.append(y[rows])
         unmoved.append(y)
-        answers["unmoved"].append(infer(model.network, run.cases).sigmoid().double().numpy()[:, i])
-        answers["as it was"].append(p[:, i])
-        for name, known in (("told", share), ("estimated", guess)):
-            network = at_prevalence(model, {label: known}).network
-            answers[name].append(infer(network, local).sigmoid().double().numpy()[:, i])
+        answers["unmoved"].append(p[:, i])
+        answers["as it was"].append(p[rows, i])
+        for name, known in (("told", float(y[rows].mean())), ("estimated", guess)):
+            answers[name].append(_probabilities(at_prevalence(model, {label: known}).network, run)[rows, i])
     truth = np.concatenate(targets)
     ece = {
         name: reliability(np.concatenate(unmoved) if name == "unmoved" else truth, np.concatenate(p)).ece
         for name, p in answers.items()
     }
     return Moved(label, factor, len(truth), ece["unmoved"], ece["as it was"], ece["told"], ece["estimated"])
+
+
+@torch.inference_mode()
+def _probabilities(network: Network, run: Tested) -> np.ndarray:
+    """What a network with the body of a run's says of its test cases with all that they have: (N, L)."""
+    known = run.cases.present & torch.tensor(network.keep)
+    said = network.calibrated(run.logits, pattern_of(known)).sigmoid().double().numpy()
+    return np.asarray(said)
 
 
 def _at(targets: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:

@@ -42,6 +42,14 @@ def test_with_too_few_cases_of_an_answer_nobody_is_called_the_opposite() -> None
     assert set(calls(p[-50:], np.array(0.5), np.array([low, high])).tolist()) != {0.0}
 
 
+def test_a_model_that_says_the_same_of_everybody_calls_nobody_the_opposite() -> None:
+    targets = np.array([1.0, 0.0] * 100)
+    limits = np.array(limits_of(targets, np.full(200, 0.3), 0.1))
+    rounded = np.full(200, np.float64(0.3)) + np.linspace(-1e-7, 1e-7, 200)
+    assert np.isnan(calls(rounded, np.array(0.5), limits)).all()
+    assert np.isnan(calls(rounded, np.array(0.1), limits)).all()
+
+
 def test_limits_are_those_that_mapie_finds() -> None:
     from mapie.conformity_scores import LACConformityScore
 
@@ -53,7 +61,7 @@ def test_limits_are_those_that_mapie_finds() -> None:
         scores = LACConformityScore().get_conformity_scores(y, np.stack([1 - p, p], axis=1)[targets == answer], y)
         count = len(own)
         quantile = np.sort(np.asarray(scores).ravel())[int(np.ceil((count + 1) * 0.9)) - 1]
-        assert limit == pytest.approx(1 - quantile)
+        assert limit == pytest.approx(1 - quantile, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_ROUNDING = 1e-5
+"""By how much, of itself, a probability may differ when it is computed in another batch: a tie must stay a tie."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -45,8 +48,8 @@ def limits_of(targets: np.ndarray, probabilities: np.ndarray, error: float) -> t
     present, absent = (np.sort(probabilities[targets == answer]) for answer in (1, 0))
     misses, alarms = (int(error * (len(answer) + 1) + 1e-9) for answer in (present, absent))
     return (
-        float(present[misses - 1]) if misses else 0.0,
-        float(absent[len(absent) - alarms]) if alarms else 1.0,
+        float(present[misses - 1]) * (1 - _ROUNDING) if misses else 0.0,
+        1 - (1 - float(absent[len(absent) - alarms])) * (1 - _ROUNDING) if alarms else 1.0,
     )
 
 

@@ -118,8 +118,11 @@ class Corrected(Stack):
         self.register_buffer("gate", torch.ones(PATTERNS, labels))
 
     def forward(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
-        """-> (B, L)."""
-        return self.stacked(said, pattern) + self.gate[pattern] * self.correction(batch, said, pattern)
+        """-> (B, L); what no gate lets in is not computed once learning is over."""
+        stacked, gate = self.stacked(said, pattern), self.gate[pattern]
+        if not self.training and not bool(gate.any()):
+            return stacked
+        return stacked + gate * self.correction(batch, said, pattern)
 
     def correction(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
         """What is added to the stack in full: (B, L); exactly 0 for a case with fewer than two modalities."""
