@@ -137,25 +137,19 @@ def test_the_strength_is_the_one_with_the_lowest_held_out_loss_over_stated_answe
 
 @pytest.mark.usefixtures("one_strength")
 @pytest.mark.parametrize("multi_class", [False, True])
-def test_the_head_is_fitted_to_all_cases(multi_class: bool) -> None:
+def test_the_head_is_the_mean_of_the_models_of_its_folds(multi_class: bool) -> None:
     features, answers, fold_of = draw_classes(60, 100)
 
     whole = fit_probe(features, answers, fold_of, multi_class=multi_class)
     x = standard(features, whole)
-    answer = answers.argmax(axis=1) if multi_class else answers[:, 0]
-    direct = np.atleast_2d(regression(x, answer).decision_function(x).T)[0]
+    models = []
+    for fold in range(FOLDS):
+        inside = fold_of != fold
+        answer = answers[inside].argmax(axis=1) if multi_class else answers[inside, 0]
+        models.append(np.atleast_2d(regression(x[inside], answer).decision_function(x).T)[0])
 
     said = x @ whole.weight.T + whole.bias
-    np.testing.assert_allclose(said[:, 0], direct, atol=5e-3)
-
-
-@pytest.mark.parametrize("multi_class", [False, True])
-def test_the_head_is_as_sure_of_new_cases_as_its_folds_were_of_theirs(multi_class: bool) -> None:
-    features, answers, fold_of = draw_classes(600, 60)
-    taught = np.arange(600) < 300
-    whole = fit_probe(features[taught], answers[taught], fold_of[taught], multi_class=multi_class)
-    new = standard(features[~taught], whole) @ whole.weight.T + whole.bias
-    assert new.std() == pytest.approx(whole.held_out.std(), rel=0.15)
+    np.testing.assert_allclose(said[:, 0], np.mean(models, axis=0), atol=5e-3)
 
 
 def test_a_rotation_of_the_features_does_not_change_what_is_said() -> None:

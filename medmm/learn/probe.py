@@ -1,8 +1,7 @@
 """A modality's head, fitted exactly: L2 logistic regression whose ridge is chosen on held-out folds.
 
-N cases, F features, L labels. Each fold's model answers for the cases that it has not seen, which is what fusion and
-calibration learn from. The head that is used is fitted to all cases: a mean of the folds' models would be less sure of
-new cases than these were of theirs.
+N cases, F features, L labels. Each fold's model answers for the cases that it has not seen, which is what fusion
+learns from; the head that is used is the mean of the folds' models.
 """
 
 from __future__ import annotations
@@ -73,21 +72,23 @@ def fit_terms(
 def _choose(
     x: Matrix, targets: np.ndarray, fold_of: np.ndarray, strengths: Sequence[float], multi_class: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight (L, K) and bias (L,) at the best strength, of all cases, and what the folds' models held out (N, L)."""
-    best: tuple[float, float, np.ndarray] | None = None
+    """The mean weight (L, K) and bias (L,) of the folds' models at the best strength, and what they held out (N, L)."""
+    best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
     for strength in strengths:
         held_out = np.zeros(targets.shape)
+        models = []
         for fold in np.unique(fold_of):
             outside = fold_of == fold
             weight, bias = _fit(x[~outside], targets[~outside], strength, multi_class)
             held_out[outside] = x[outside] @ weight.T + bias
+            models.append((weight, bias))
         loss = float(losses_of(torch.from_numpy(held_out), torch.from_numpy(targets), multi_class).sum())
         if best is None or loss < best[0]:
-            best = loss, strength, held_out
+            weight, bias = (np.mean([model[part] for model in models], axis=0) for part in (0, 1))
+            best = loss, weight, bias, held_out
     if best is None:
         raise ValueError("a probe needs cases")
-    _, strength, held_out = best
-    return *_fit(x, targets, strength, multi_class), held_out
+    return best[1:]
 
 
 def _turn(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
