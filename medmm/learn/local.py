@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 
 from medmm.errors import CohortError
 from medmm.learn.calibrate import Decisions, calibrate, decide
@@ -89,9 +90,9 @@ def at_prevalence(model: Model, shares: Mapping[str, float]) -> Local:
         after[~named] *= rest / max(after[~named].sum(), 1e-12)
         after = after / after.sum()
     network = copy.deepcopy(model.network)
-    moved = np.log(after / before) if multi_class else _log_odds(after) - _log_odds(before)
+    moved = np.log(after / before) if multi_class else logit(after) - logit(before)
     network.shift += torch.from_numpy(moved).float()
-    odds = _log_odds(after) - _log_odds(before)
+    odds = logit(after) - logit(before)
     thresholds = np.array([model.card.thresholds[label] for label in labels])
     if model.card.run.decision.aim != "net_benefit":
         thresholds = _moved(thresholds, odds)
@@ -165,9 +166,5 @@ def _limits(model: Model) -> np.ndarray:
 def _moved(probabilities: np.ndarray, odds: np.ndarray) -> np.ndarray:
     """Probabilities with log-odds added; 0 and 1, which promise nothing, stay."""
     inside = (probabilities > 0) & (probabilities < 1)
-    moved = 1 / (1 + np.exp(-(_log_odds(np.clip(probabilities, 1e-12, 1 - 1e-12)) + odds)))
+    moved = expit(logit(np.clip(probabilities, 1e-12, 1 - 1e-12)) + odds)
     return np.where(inside, moved, probabilities)
-
-
-def _log_odds(p: np.ndarray) -> np.ndarray:
-    return np.asarray(np.log(p / (1 - p)))
