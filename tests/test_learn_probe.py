@@ -223,3 +223,42 @@ def test_features_that_never_vary_say_nothing() -> None:
 
     assert np.isfinite(fitted.weight).all()
     assert np.ptp(fitted.held_out[fold_of == 0], axis=0).max() < 1e-9
+
+
+@pytest.mark.usefixtures("one_strength")
+def test_answers_of_cases_that_are_held_back_change_nothing_that_is_said_of_them() -> None:
+    features, answers, fold_of = draw(120, 40)
+    held_back = np.arange(120) >= 90
+    turned_round = np.where(held_back[:, None], 1 - answers, answers)
+
+    said, otherwise = (
+        fit_probe(features, told, fold_of, multi_class=False, held_back=held_back).held_out[held_back]
+        for told in (answers, turned_round)
+    )
+
+    np.testing.assert_array_equal(otherwise, said)
+
+
+@pytest.mark.usefixtures("one_strength")
+def test_cases_that_are_held_back_are_answered_as_new_ones_by_the_mean_of_all_folds() -> None:
+    features, answers, fold_of = draw(120, 40)
+    held_back = np.arange(120) >= 90
+
+    fitted = fit_probe(features, answers, fold_of, multi_class=False, held_back=held_back)
+
+    x = standard(features, fitted)
+    seen = [~held_back & (fold_of != fold) for fold in range(FOLDS)]
+    for label in range(2):
+        said = [regression(x[rows], answers[rows, label]).decision_function(x[held_back]) for rows in seen]
+        np.testing.assert_allclose(fitted.held_out[held_back, label], np.mean(said, axis=0), atol=5e-3)
+
+
+@pytest.mark.parametrize("held_back", [np.zeros(30, dtype=bool), np.ones(30, dtype=bool)], ids=["none", "all"])
+def test_holding_back_none_or_all_leaves_what_the_folds_said(held_back: np.ndarray) -> None:
+    features, answers, fold_of = draw(30, 6)
+
+    usual = fit_probe(features, answers, fold_of, multi_class=False)
+    fitted = fit_probe(features, answers, fold_of, multi_class=False, held_back=held_back)
+
+    np.testing.assert_array_equal(fitted.held_out, usual.held_out)
+    np.testing.assert_array_equal(fitted.weight, usual.weight)

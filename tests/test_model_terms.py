@@ -91,7 +91,7 @@ def test_a_note_head_ranks_by_words_that_bert_does_not_tell_apart(multi_class: b
     )
     learnt, asked = cases.take(range(160)), cases.take(range(160, 240))
     head = NoteHead(WIDTHS, 3)
-    held_out = fit_note(head, learnt, np.arange(160) % 4, multi_class)
+    held_out = fit_note(head, learnt, np.arange(160) % 4, np.zeros(160, dtype=bool), multi_class)
     assert auroc(answer[:160], held_out[:, 0].numpy()) > 0.97
     assert auroc(answer[160:], infer(head, asked)[:, 0].numpy()) > 0.97
 

@@ -4,7 +4,7 @@ What the frozen parts below them make of a case, and of its augmented views, was
 of a few folds teaches a copy on the cases of the other folds (cross-fitting). Its head begins at nothing and learns
 faster than the copy; begun as the exact probe of the frozen features it taught the copy little. Fusion
 sees a case that taught as the copy does that has never met its patient, and every other case as all copies do in the
-mean.
+mean. Cases that validate do not teach: they are seen as new ones will be, and what is chosen on them holds for those.
 
 B cases, F pictures, T word pieces, L labels.
 """
@@ -53,7 +53,7 @@ def adapt(
     Args:
         encoders: the frozen ones.
         cache: where the views of the cases are.
-        chosen: encoded cases by part; those that train and validate teach.
+        chosen: encoded cases by part; those that train teach.
         run: its `adapt` and `training.seed` count.
         multi_class: one softmax over the labels instead of a sigmoid for each.
         work: where the courses keep their state; what is done there is not done again.
@@ -62,7 +62,7 @@ def adapt(
     Raises:
         ConfigError: if fewer than two patients are left to teach a copy.
     """
-    config, pupils = run.adapt, chosen["train"] + chosen["validation"]
+    config, pupils = run.adapt, chosen["train"]
     lessons: list[_Lesson] = []
     if config.image != "frozen" and "image" in run.fusion.modalities:
         lessons.append(_ImageLesson(encoders, cache, config))

@@ -44,8 +44,8 @@ def train_network(
     """Run every stage that the network's body needs, then calibrate on validation.
 
     Returns:
-        The validation cases, with what the heads said of them in the fold that had not seen them: whatever else is
-        chosen on them must be chosen with it.
+        The validation cases, with what heads said of them that had seen none of them: whatever else is chosen on them
+        must be chosen with it.
     """
     if isinstance(network.body, Textbook):
         Stage("concat", work / "concat", tell).run(network.body, train, validation, config, network.multi_class)
@@ -64,7 +64,7 @@ def train_fusion(
         As `train_network`.
     """
     both = train.and_also(validation)
-    heard = fit_heads(body, both, config)
+    heard = fit_heads(body, both, config, held_back=np.arange(len(both)) >= len(train))
     fit_stack(body, heard, both)
     if isinstance(body.rule, WeightedSum):
         fit_mixture(body, heard, both)
@@ -75,39 +75,40 @@ def train_fusion(
     return validation
 
 
-def fit_heads(body: Fusion, train: Examples, config: TrainingConfig) -> Tensor:
-    """Fit the head of each modality; what it said of cases that it had not seen: (N, M, L)."""
+def fit_heads(body: Fusion, train: Examples, config: TrainingConfig, held_back: np.ndarray | None = None) -> Tensor:
+    """Fit the head of each modality; what it said of cases that it had not seen, see `fit_probe`: (N, M, L)."""
     heard = torch.zeros(len(train), len(MODALITIES), train.targets.shape[1])
     fold_of = folds_by_patient(train.patients, config.folds, config.seed)
+    apart = np.zeros(len(train), dtype=bool) if held_back is None else held_back
     for m, modality in enumerate(MODALITIES):
         has = np.flatnonzero(train.present[:, m].numpy())
         if modality not in body.heads or not len(has):
             continue
         cases, head = train.take(has), body.heads[modality]
         if isinstance(head, NoteHead):
-            held_out = fit_note(head, cases, fold_of[has], body.multi_class)
+            held_out = fit_note(head, cases, fold_of[has], apart[has], body.multi_class)
         else:
-            held_out = fit_pooled(cast("Probe", head), cases, fold_of[has], body.multi_class)
+            held_out = fit_pooled(cast("Probe", head), cases, fold_of[has], apart[has], body.multi_class)
         heard[has, m] = centred(held_out) if body.multi_class else held_out
     return heard
 
 
-def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, multi_class: bool) -> Tensor:
+def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
     """Fit a probe of pooled tokens; what it said of cases that it had not seen: (N, L)."""
     features = infer(head.pool, cases).numpy()
-    probe = fit_probe(features, cases.targets.numpy(), fold_of, multi_class=multi_class)
+    probe = fit_probe(features, cases.targets.numpy(), fold_of, multi_class=multi_class, held_back=held_back)
     for name in ("centre", "spread", "weight", "bias"):
         getattr(head, name).copy_(torch.from_numpy(getattr(probe, name)))
     return torch.from_numpy(probe.held_out).float()
 
 
-def fit_note(head: NoteHead, cases: Examples, fold_of: np.ndarray, multi_class: bool) -> Tensor:
+def fit_note(head: NoteHead, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
     """Fit both parts of a note's head, and the mix of its parts on what they said of cases that they had not seen."""
-    read = fit_pooled(head.probe, cases, fold_of, multi_class)
+    read = fit_pooled(head.probe, cases, fold_of, held_back, multi_class)
     stands = _sparse(head.terms.stand, cases)
     head.terms.learn(len(cases), torch.from_numpy(np.asarray(stands.sum(axis=0)).ravel()))
-    weighed = _sparse(head.terms.weighed, cases)
-    weight, bias, held_out = fit_terms(weighed, cases.targets.numpy(), fold_of, multi_class=multi_class)
+    weighed, targets = _sparse(head.terms.weighed, cases), cases.targets.numpy()
+    weight, bias, held_out = fit_terms(weighed, targets, fold_of, multi_class=multi_class, held_back=held_back)
     head.terms.weight.copy_(torch.from_numpy(weight))
     head.terms.bias.copy_(torch.from_numpy(bias))
     stand = torch.from_numpy(held_out).float()

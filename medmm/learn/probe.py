@@ -1,7 +1,9 @@
 """A modality's head, fitted exactly: L2 logistic regression whose ridge is chosen on held-out folds.
 
 N cases, F features, L labels. Each fold's model answers for the cases that it has not seen, which is what fusion
-learns from; the head that is used is the mean of the folds' models.
+learns from; the head that is used is the mean of the folds' models. Cases that are held back from every fold are
+answered by the mean of such models, none of which has seen any of them: as new cases will be, so that what is chosen
+on them holds for new cases.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _TERM_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """scikit-learn's C, for notes of length 1."""
 
 Matrix: TypeAlias = np.ndarray | scipy.sparse.csr_matrix
+_Line: TypeAlias = tuple[np.ndarray, np.ndarray]
+"""Weight (L, K) and bias (L,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +41,17 @@ class FittedProbe:
     bias: np.ndarray
     """(L,)."""
     held_out: np.ndarray
-    """(N, L) logits, each from the fold that did not have the case."""
+    """(N, L) logits, each from the fold that did not have the case; of a case held back from models without any."""
 
 
-def fit_probe(features: np.ndarray, targets: np.ndarray, fold_of: np.ndarray, *, multi_class: bool) -> FittedProbe:
+def fit_probe(
+    features: np.ndarray,
+    targets: np.ndarray,
+    fold_of: np.ndarray,
+    *,
+    multi_class: bool,
+    held_back: np.ndarray | None = None,
+) -> FittedProbe:
     """Fit one model a fold for each strength, and keep the strength with the lowest held-out loss.
 
     A ridge does not see a rotation, so the features are first turned into at most N coordinates.
@@ -50,45 +61,73 @@ def fit_probe(features: np.ndarray, targets: np.ndarray, fold_of: np.ndarray, *,
         targets: (N, L), NaN where not stated.
         fold_of: (N,) fold of each case.
         multi_class: one softmax over the labels instead of a sigmoid for each.
+        held_back: (N,) bool, the cases that are answered by models which saw none of them; none if None. The head that
+            is used learns from them all the same.
     """
     centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-4
     standard = ((features - centre) / spread).astype(np.float64)
     turned, turn = _turn(standard)  # (N, K), (K, F)
     strengths = [strength / features.shape[1] for strength in _STRENGTHS]
-    weight, bias, held_out = _choose(turned, targets, fold_of, strengths, multi_class)
+    weight, bias, held_out = _choose(turned, targets, fold_of, strengths, multi_class, held_back)
     return FittedProbe(centre, spread, weight @ turn, bias, held_out)
 
 
 def fit_terms(
-    terms: scipy.sparse.csr_matrix, targets: np.ndarray, fold_of: np.ndarray, *, multi_class: bool
+    terms: scipy.sparse.csr_matrix,
+    targets: np.ndarray,
+    fold_of: np.ndarray,
+    *,
+    multi_class: bool,
+    held_back: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `fit_probe`, of sparse features (N, F) as they are: weight (L, F), bias (L,) and held_out (N, L)."""
     stand = np.flatnonzero(terms.getnnz(axis=0))
     weight = np.zeros((targets.shape[1], terms.shape[1]))
-    weight[:, stand], bias, held_out = _choose(terms[:, stand], targets, fold_of, _TERM_STRENGTHS, multi_class)
+    weight[:, stand], bias, held_out = _choose(
+        terms[:, stand], targets, fold_of, _TERM_STRENGTHS, multi_class, held_back
+    )
     return weight, bias, held_out
 
 
 def _choose(
-    x: Matrix, targets: np.ndarray, fold_of: np.ndarray, strengths: Sequence[float], multi_class: bool
+    x: Matrix,
+    targets: np.ndarray,
+    fold_of: np.ndarray,
+    strengths: Sequence[float],
+    multi_class: bool,
+    held_back: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mean weight (L, K) and bias (L,) of the folds' models at the best strength, and what they held out (N, L)."""
-    best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
+    best: tuple[float, float, list[_Line], np.ndarray] | None = None
     for strength in strengths:
         held_out = np.zeros(targets.shape)
-        models = []
+        lines = []
         for fold in np.unique(fold_of):
             outside = fold_of == fold
-            weight, bias = _fit(x[~outside], targets[~outside], strength, multi_class)
-            held_out[outside] = x[outside] @ weight.T + bias
-            models.append((weight, bias))
+            lines.append(_fit(x[~outside], targets[~outside], strength, multi_class))
+            held_out[outside] = _say(lines[-1], x[outside])
         loss = float(losses_of(torch.from_numpy(held_out), torch.from_numpy(targets), multi_class).sum())
         if best is None or loss < best[0]:
-            weight, bias = (np.mean([model[part] for model in models], axis=0) for part in (0, 1))
-            best = loss, weight, bias, held_out
+            best = loss, strength, lines, held_out
     if best is None:
         raise ValueError("a probe needs cases")
-    return best[1:]
+    _, strength, lines, held_out = best
+    if held_back is not None and held_back.any() and not held_back.all():
+        seen = [~held_back & (fold_of != fold) for fold in np.unique(fold_of[~held_back])]
+        without = [_fit(x[rows], targets[rows], strength, multi_class) for rows in seen if rows.any()]
+        held_out[held_back] = _say(_mean(without), x[held_back])
+    return *_mean(lines), held_out
+
+
+def _mean(lines: Sequence[_Line]) -> _Line:
+    """The mean of models is the model of their mean logits."""
+    return np.mean([line[0] for line in lines], axis=0), np.mean([line[1] for line in lines], axis=0)
+
+
+def _say(line: _Line, x: Matrix) -> np.ndarray:
+    """Logits (N, L)."""
+    weight, bias = line
+    return np.asarray(x @ weight.T + bias)
 
 
 def _turn(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,8 +138,8 @@ def _turn(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return left * size, right
 
 
-def _fit(x: Matrix, y: np.ndarray, strength: float, multi_class: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (L, K) and bias (L,) of one model; a label of which only one answer is stated gets its share."""
+def _fit(x: Matrix, y: np.ndarray, strength: float, multi_class: bool) -> _Line:
+    """One model; a label of which only one answer is stated gets its share."""
     labels = y.shape[1]
     weight, bias = np.zeros((labels, x.shape[1])), np.zeros(labels)
     if multi_class:
