@@ -13,8 +13,9 @@ DEV := $(VENV)/.dev
 demo: $(READY)
 	$(BIN)/medmm demo $(DEMO) $(if $(NO_BROWSER),--no-browser)
 
+# A file of tests stays on one core, so that what it shares is made once.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -28,7 +27,8 @@ from medmm.errors import CohortError
 from medmm.judge.calibration import ece_if_calibrated, reliability
 from medmm.judge.conformal import calls, coverage, risk_coverage
 from medmm.learn.calibrate import by_pattern
-from medmm.learn.encode import encode_cohort
+from medmm.learn.evaluate import read_split
+from medmm.learn.examples import encode, examples_of
 from medmm.learn.fit import Examples, infer
 from medmm.learn.local import at_prevalence, estimate_prevalence
 from medmm.model.folder import Model, named
@@ -101,16 +101,13 @@ def tested(folder: Path, run: Path, cache: Path) -> Tested:
         CohortError: if the run names no test cases of this cohort.
     """
     model = Model.load(run / "model")
-    with (run / "split.csv").open(encoding="utf-8", newline="") as file:
-        ours = {row["case_id"] for row in csv.DictReader(file) if row["part"] == "test"}
-    with counting("Encoding") as progress:
-        encoded = encode_cohort(read_cohort(folder, model.card.cohort), model.encoders, cache, progress).cases
-    rows = [one for one in encoded if one.row.case_id in ours]
+    part, cohort = read_split(run / "split.csv"), read_cohort(folder, model.card.cohort)
+    rows = tuple(row for row in cohort.rows if part.get(row.case_id) == "test")
     if not rows:
         raise CohortError("the run was not tested on cases of this cohort", "Give the cohort that it learnt from")
-    targets = torch.tensor([list(one.row.targets.values()) for one in rows], dtype=torch.float32)
-    features = tuple(one.features(model.encoders, model.bins) for one in rows)
-    cases = Examples(features, tuple(one.row.patient_id for one in rows), targets)
+    with counting("Encoding") as progress:
+        encoded = encode(model, replace(cohort, rows=rows), cache, progress)
+    cases = examples_of(model, encoded.cases)
     return Tested(model, cases, infer(model.network.body, cases, keep=torch.tensor(model.network.keep)))
 
 
@@ -299,7 +296,7 @@ def _run(asked: argparse.Namespace) -> int:
     risks = {}
     for i, label in enumerate(labels):
         curve = risk_coverage(whole.targets[:, i], whole.calibrated[:, i], whole.thresholds[:, i])
-        risks[label] = [float(curve[round(share * len(curve)) - 1, 1]) for share in _SPOKEN]
+        risks[label] = [float(curve.error[curve.at(share)]) for share in _SPOKEN]
     about = (
         f"{sum(len(run.cases) for run in runs)} test cases of {len(runs)} run(s), error {error:g}; calibration, "
         f"thresholds and limits chosen on validation patients. {date.today().isoformat()}, {machine()}"

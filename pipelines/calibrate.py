@@ -16,8 +16,7 @@ from medmm.learn.local import Local, at_prevalence, estimated, refitted
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from pipelines import terminal
-from pipelines.evaluate import labelled
-from pipelines.score import as_taught, load
+from pipelines.score import as_taught, labelled, load
 
 
 def calibrate_model(

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from medmm.errors import CohortError
 from medmm.judge.paired import PairFound, write_pair
-from medmm.learn.evaluate import Answers, answer, encode, pair_up, unseen
+from medmm.learn.evaluate import Answers, answer, pair_up, unseen
+from medmm.learn.examples import encode
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort
 from pipelines import terminal
-from pipelines.evaluate import labelled
-from pipelines.score import load
+from pipelines.score import labelled, load
 
 
 def compare_runs(

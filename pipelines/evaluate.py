@@ -11,19 +11,16 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medmm.config import CohortConfig, LabelColumns, read_toml
-from medmm.errors import CohortError
 from medmm.judge.check import TABLE
 from medmm.judge.evaluation import Found
 from medmm.judge.report import write_evaluation
 from medmm.judge.words import counted
-from medmm.learn.evaluate import encode, evaluate, unseen
-from medmm.model.folder import Model
-from medmm.read.cohort import Cohort, read_cohort
+from medmm.learn.evaluate import evaluate, unseen
+from medmm.learn.examples import encode
 from medmm.result import Refusal
 from medmm.write.tables import write_quarantine
 from pipelines import terminal
-from pipelines.score import as_taught, load
+from pipelines.score import labelled, load
 
 CHECK = "check"
 """Below RUN, where `medmm check` may have left what it found."""
@@ -66,30 +63,6 @@ def evaluate_run(
     terminal.comparison(done.report.scores)
     terminal.console.print(f"{told.summary.headline} Report in {out / 'report.html'}")
     return told
-
-
-def labelled(model: Model, folder: Path) -> Cohort:
-    """Read a cohort as a model was taught, with the answers that its own cohort.toml names, or else the model's.
-
-    Raises:
-        CohortError: if they have no label in common.
-    """
-    config = as_taught(model, folder / "cohort.toml")
-    return read_cohort(folder, config.model_copy(update={"labels": _labels(model, folder / "cohort.toml")}))
-
-
-def _labels(model: Model, path: Path) -> LabelColumns | None:
-    """Where the answers of a cohort are, of labels that the model knows; all its classes, if one holds for a case."""
-    known = model.card.cohort.labels
-    theirs = read_toml(path, CohortConfig).labels if path.is_file() else known
-    if known is None or theirs is None:
-        raise CohortError("the cohort has no labels", "Name them in [labels] of cohort.toml")
-    common = [name for name in known.names if name in theirs.names]
-    if not common or known.multi_class != theirs.multi_class:
-        raise CohortError("the cohort states no label that the model knows", f"It knows: {', '.join(known.names)}")
-    if known.multi_class:
-        return LabelColumns(class_column=theirs.class_column, classes=known.classes)
-    return LabelColumns(columns=tuple(common))
 
 
 def audit_of(run: Path) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medmm.config import CohortConfig, NumberColumn, RecordColumn, read_toml
-from medmm.errors import ConfigError
+from medmm.config import CohortConfig, LabelColumns, NumberColumn, RecordColumn, read_toml
+from medmm.errors import CohortError, ConfigError
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.read.sources.dicomweb import read_server
@@ -107,6 +107,30 @@ def as_taught(model: Model, path: Path) -> CohortConfig:
         fhir = known.fhir.model_copy(update={"folder": theirs.fhir.folder}).model_dump()
     kept = {name: value for name, value in taught.items() if name not in {*_OF_THE_TABLE, "record", "fhir"}}
     return CohortConfig.model_validate({**kept, **named, "record": columns, "fhir": fhir})
+
+
+def labelled(model: Model, folder: Path) -> Cohort:
+    """Read a cohort as a model was taught, with the answers that its own cohort.toml names, or else the model's.
+
+    Raises:
+        CohortError: if they have no label in common.
+    """
+    config = as_taught(model, folder / "cohort.toml")
+    return read_cohort(folder, config.model_copy(update={"labels": _labels(model, folder / "cohort.toml")}))
+
+
+def _labels(model: Model, path: Path) -> LabelColumns | None:
+    """Where the answers of a cohort are, of labels that the model knows; all its classes, if one holds for a case."""
+    known = model.card.cohort.labels
+    theirs = read_toml(path, CohortConfig).labels if path.is_file() else known
+    if known is None or theirs is None:
+        raise CohortError("the cohort has no labels", "Name them in [labels] of cohort.toml")
+    common = [name for name in known.names if name in theirs.names]
+    if not common or known.multi_class != theirs.multi_class:
+        raise CohortError("the cohort states no label that the model knows", f"It knows: {', '.join(known.names)}")
+    if known.multi_class:
+        return LabelColumns(class_column=theirs.class_column, classes=known.classes)
+    return LabelColumns(columns=tuple(common))
 
 
 def _meaning(column: RecordColumn) -> str:

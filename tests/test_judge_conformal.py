@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medmm.judge.conformal import calls, coverage, limits_of, risk_coverage, triage
+from medmm.judge.conformal import calls, coverage, limits_of, missed_of_new, risk_coverage, triage
 from medmm.result import Finding, Limits
 
 
@@ -81,15 +81,71 @@ def test_a_finding_without_limits_is_called_by_its_threshold() -> None:
 
 def test_speaking_of_fewer_cases_is_wrong_less_often() -> None:
     curve = risk_coverage(*cases(4000, 5, 0.5), np.array(0.5))
-    at = [curve[int(share * len(curve)) - 1, 1] for share in (0.25, 0.5, 0.75, 1.0)]
+    at = [curve.error[curve.at(share)] for share in (0.25, 0.5, 0.75, 1.0)]
     assert at == sorted(at)
     assert at[0] < 0.3 * at[-1]
+
+
+def test_the_surest_are_spoken_of_first_and_wrong_calls_are_told_apart() -> None:
+    targets = np.array([1.0, 0.0, 1.0, np.nan, 0.0])
+    curve = risk_coverage(targets, np.array([0.99, 0.9, 0.2, 0.999, 0.45]), np.array(0.5))
+
+    assert curve.cases.tolist() == [1, 2, 3, 4]
+    assert curve.missed.tolist() == [0, 0, 1, 1]
+    assert curve.alarms.tolist() == [0, 1, 1, 1]
+    assert curve.error.tolist() == pytest.approx([0, 1 / 2, 2 / 3, 1 / 2])
+    assert [curve.at(share) for share in (0.25, 0.26, 1.0)] == [0, 1, 3]
+
+
+def test_cases_that_are_equally_sure_are_spoken_of_together_whatever_their_order() -> None:
+    targets = np.array([1.0] * 30 + [0.0] * 70)
+    rounded = 0.3 + np.linspace(-1e-8, 1e-8, 100)
+
+    curve = risk_coverage(targets, rounded, np.array(0.5))
+
+    assert curve.cases.tolist() == [100]
+    assert curve.error.tolist() == [0.3]
 
 
 def test_triage_leaves_unread_what_it_says_and_misses_no_more() -> None:
     targets, p = cases(1000, 6)
     one = triage(targets, p, 0.02)
-    unread = np.argsort(p)[: round(one.unread * 1000)]
-    assert targets[unread].sum() <= 0.02 * targets.sum()
-    assert one.unread > 0.1
+    unread = np.argsort(p)[: one.unread]
+    assert targets[unread].sum() == one.missed <= 0.02 * targets.sum()
+    assert targets[np.argsort(p)[one.unread]] == 1  # one case more, and one more is missed
+    assert p[unread].max() < one.below
+    assert (one.cases, one.present) == (1000, targets.sum())
+    assert one.unread > 100
     assert triage(targets, p, 0.0).unread < one.unread
+    assert triage(targets, p, 0.0).missed == 0
+
+
+def test_triage_of_a_model_that_says_the_same_of_everybody_leaves_nothing_unread() -> None:
+    rounded = 0.3 + np.linspace(-1e-8, 1e-8, 200)
+
+    assert triage(np.array([0.0] * 100 + [1.0] * 100), rounded, 0.05).unread == 0
+
+
+def test_triage_without_a_case_that_has_the_label_leaves_nothing_unread() -> None:
+    one = triage(np.array([0.0, 0.0, np.nan]), np.array([0.1, 0.2, 0.3]), 0.05)
+
+    assert (one.cases, one.present, one.unread) == (2, 0, 0)
+    assert np.isnan(one.below)
+
+
+def test_a_limit_of_triage_misses_as_many_new_cases_as_is_said() -> None:
+    missed = []
+    for seed in range(400):
+        one = triage(*cases(200, seed), 0.05)
+        targets, p = cases(2000, 10_000 + seed)
+        mean, low, high = missed_of_new(one.present, one.allowed)
+        found = (p[targets == 1] < one.below).mean()
+        missed.append((found - mean, low <= found <= high))
+    off, inside = np.mean(missed, axis=0)
+    assert abs(off) < 0.005
+    assert inside == pytest.approx(0.95, abs=0.03)
+
+
+def test_that_nobody_of_few_was_missed_says_little() -> None:
+    assert missed_of_new(9, 0)[0] == pytest.approx(0.1)
+    assert missed_of_new(9, 0)[2] == pytest.approx(1 - 0.025 ** (1 / 9))  # 0.34

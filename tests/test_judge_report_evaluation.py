@@ -19,8 +19,8 @@ from medmm.result import Contribution, Finding, Limits, Prediction
 from tests.test_judge_report import LABELS, Reader, make
 
 ALWAYS = [
-    *("comparison", "roc", "labels", "calibration", "decisions", "groups", "risk", "patterns", "ablation", "doubts"),
-    *("examples", "gates", "refused", "audit", "cost", "limits", "card"),
+    *("comparison", "roc", "labels", "calibration", "decisions", "sure", "triage", "groups", "risk", "patterns"),
+    *("ablation", "doubts", "examples", "gates", "refused", "audit", "cost", "limits", "card"),
 ]
 
 
@@ -159,6 +159,99 @@ def test_coverage_counts_those_that_were_not_called_the_opposite() -> None:
     assert found.uncertain[0].uncertain.value == pytest.approx(((p >= 0.3) & (p <= 0.7)).mean())
     patterns = [row for row in found.coverage if row.label == LABELS[0] and row.present != "all"]
     assert sum(row.cases for row in patterns) == 120
+
+
+def test_the_surest_calls_are_counted_from_the_surest_on() -> None:
+    made = evaluation()
+    y, p = made.report.comparison.targets[:, 0], made.report.comparison.systems["fused"][:, 0]
+    surest = np.argsort(-np.abs(np.log(p / (1 - p))))[:60]
+
+    row = find(made).sure[0]
+
+    assert [one.cases for one in row.surest] == [30, 60, 90, 120]
+    half, whole = row.surest[1], row.surest[-1]
+    assert half.missed == ((y == 1) & (p < 0.5))[surest].sum()
+    assert half.alarms == ((y == 0) & (p >= 0.5))[surest].sum()
+    assert whole.wrong.value == pytest.approx(((p >= 0.5) != (y == 1)).mean())
+    assert row.commoner == pytest.approx(min(y.mean(), 1 - y.mean()))
+    assert row.curve[-1] == whole
+    assert len(row.curve) <= 100
+
+
+def test_what_is_not_flagged_is_counted_by_the_call_and_not_by_the_threshold() -> None:
+    made = evaluation(limits=Limits(0.3, 0.7, 0.1))
+    y, p = made.report.comparison.targets, made.report.comparison.systems["fused"]
+
+    *rows, whole = find(made).not_flagged
+
+    for i, row in enumerate(rows):
+        stated = np.isfinite(y[:, i])
+        assert (row.unread, row.cases) == ((stated & (p[:, i] < 0.3)).sum(), stated.sum())
+        assert (row.missed, row.present) == (((y[:, i] == 1) & (p[:, i] < 0.3)).sum(), (y[:, i] == 1).sum())
+        assert row.promised == pytest.approx(0.1)
+        share = row.missed / row.unread if row.unread else np.nan
+        assert row.of_unread.value == pytest.approx(share, nan_ok=True)
+    has = (y == 1).any(axis=1)
+    told = has | (y[:, :2] == 0).all(axis=1)
+    assert (y[:, 2] != y[:, 2]).all()  # nobody states it, so it is not asked for
+    assert (whole.label, whole.cases, whole.present) == ("any label", told.sum(), has.sum())
+    assert whole.unread == (told & (p[:, :2] < 0.3).all(axis=1)).sum() > 0
+    assert np.isnan(whole.promised)
+
+
+def test_triage_is_by_label_and_by_the_finding_that_leads_the_case() -> None:
+    made = evaluation()
+    y, p = made.report.comparison.targets[:, 0], made.report.comparison.systems["fused"][:, 0]
+
+    found = find(made).triage
+
+    assert [row.at_most for row in found if row.label == LABELS[0]] == [0.0, 0.01, 0.02, 0.05]
+    none, *_, most = (row for row in found if row.label == LABELS[0])
+    assert (none.unread, none.missed) == ((p < p[y == 1].min()).sum(), 0)
+    assert most.allowed == int(0.05 * (y == 1).sum())
+    assert most.missed == ((y == 1) & (p < most.below)).sum() <= most.allowed
+    assert most.share == pytest.approx(most.unread / 120)
+    assert none.of_new.value == pytest.approx(1 / (none.present + 1))
+    leading = np.array([max(one.margin for one in case.findings[:2]) for case in made.predictions])
+    any_label = next(row for row in found if row.label == "any label")
+    has = (made.report.comparison.targets == 1).any(axis=1)
+    told = has | (made.report.comparison.targets[:, :2] == 0).all(axis=1)
+    assert any_label.unread == (told & (leading < leading[has].min())).sum()
+
+
+def test_of_classes_one_always_holds_so_nothing_is_said_of_any_label() -> None:
+    made = evaluation()
+
+    found = find(replace(made, report=replace(made.report, multi_class=True)))
+
+    assert "any label" not in {row.label for row in found.not_flagged} | {row.label for row in found.triage}
+
+
+def test_triage_calls_itself_a_description_and_a_rate_that_allows_nobody_more_has_no_row(page: str) -> None:
+    section = page[page.index('<section id="triage">') : page.index('<section id="groups">')]
+    said = " ".join(Reader(section).text.split())
+    present = {row.label: row.present for row in find(evaluation()).triage}
+
+    assert "A description, not a promise" in said
+    assert "Nothing here shows that it is safe to leave a case unread" in said
+    rows = said.split("Where the probability is below")[1]
+    for label, count in present.items():
+        allowed = {int(rate * count + 1e-9) for rate in (0, 0.01, 0.02, 0.05)} if count else set()
+        assert rows.count(f"{label}{count} (") == len(allowed)
+
+
+def test_a_risk_coverage_curve_needs_cases_and_marks_the_calls_that_are_made(page: str, tmp_path: Path) -> None:
+    few = evaluation()
+    targets = np.where(np.arange(120)[:, None] < 19, few.report.comparison.targets, np.nan)
+    made = replace(few, report=replace(few.report, comparison=replace(few.report.comparison, targets=targets)))
+    write_evaluation(tmp_path, made)
+
+    bare = (tmp_path / "report.html").read_text()
+
+    assert page.count("Risk-coverage curve") == len(LABELS) - 1  # nobody states the last
+    assert "the calls that the model makes" in page
+    assert bare.count("No curve: fewer than 20 test cases state this label.") == len(LABELS)
+    assert "the calls that the model makes" not in bare
 
 
 def test_hiding_a_modality_is_judged_on_the_cases_that_have_it() -> None:

@@ -13,9 +13,11 @@ import torch
 from medmm.errors import CohortError
 from medmm.judge.evaluation import Evaluation
 from medmm.learn.encode import EncodedRow
-from medmm.learn.evaluate import Unseen, encode, evaluate, unseen
+from medmm.learn.evaluate import Answers, Unseen, answer, evaluate, unseen
+from medmm.learn.examples import encode
+from medmm.learn.fit import infer
 from medmm.learn.groups import groups_of
-from medmm.learn.systems import FUSED
+from medmm.learn.systems import FUSED, systems_of
 from medmm.model.batch import PLACE, VIEW
 from medmm.model.encode import EncodedCase, EncodedStudy
 from medmm.model.folder import Model
@@ -37,6 +39,13 @@ def done(run: Run, sample: Path, features: Path) -> Evaluation:
     model, found = Model.load(run.out / "model"), unseen(read_cohort(sample), run.out)
     encoded = encode(model, found.cohort, features, lambda done, total: None, workers=1)
     return evaluate(model, found, encoded, date(2031, 5, 4), resamples=50)
+
+
+@pytest.fixture(scope="module")
+def said(run: Run, sample: Path, features: Path) -> Answers:
+    """What a model says of every case of its cohort."""
+    model = Model.load(run.out / "model")
+    return answer(model, encode(model, read_cohort(sample), features, lambda done, total: None, workers=1).cases)
 
 
 def test_of_its_own_cohort_only_test_patients_are_judged(run: Run, sample: Path) -> None:
@@ -113,6 +122,44 @@ def test_every_system_says_what_it_said_when_training_judged_it(run: Run, done: 
     assert set(now.systems) == set(then.systems) - {"textbook (concatenation)"}
     for name, said in now.systems.items():
         np.testing.assert_allclose(said[order], then.systems[name], atol=1e-5)
+
+
+def test_what_was_heard_while_it_answered_is_what_it_says_when_it_is_asked(run: Run, said: Answers) -> None:
+    model = Model.load(run.out / "model")
+    network, fusion = model.network, model.card.run.fusion
+
+    asked = systems_of(network, said.examples, fusion)
+    heard = systems_of(network, said.examples, fusion, said.heard)
+
+    assert list(heard) == list(asked)
+    for name, probabilities in asked.items():
+        torch.testing.assert_close(heard[name], probabilities, rtol=0, atol=1e-6)
+    raw = infer(network.body, said.examples, keep=torch.tensor(network.keep))
+    torch.testing.assert_close(said.heard.shown()[0], raw, rtol=0, atol=1e-5)
+
+
+def test_cases_that_are_answered_in_several_batches_are_heard_in_their_own_rows(
+    run: Run, said: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medmm.learn.evaluate._AT_ONCE", 7)
+
+    again = answer(Model.load(run.out / "model"), said.cases)
+
+    torch.testing.assert_close(again.heard.logits, said.heard.logits, rtol=0, atol=1e-5, equal_nan=True)
+
+
+def test_an_evaluation_asks_the_network_once_for_each_set_of_modalities(
+    run: Run, sample: Path, features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, found = Model.load(run.out / "model"), unseen(read_cohort(sample), run.out)
+    encoded = encode(model, found.cohort, features, lambda done, total: None, workers=1)
+    shown: list[torch.Tensor] = []
+    model.network.body.register_forward_hook(lambda body, batch, logits: shown.append(batch[0].present))
+
+    evaluate(model, found, encoded, date(2031, 5, 4), resamples=50)
+
+    assert len(encoded.cases) <= 64
+    assert len(shown) == 8
 
 
 def test_the_model_s_figures_are_of_the_probabilities_that_a_person_is_shown(done: Evaluation) -> None:

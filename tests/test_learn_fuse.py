@@ -15,9 +15,10 @@ from medmm.config import TrainingConfig
 from medmm.learn import fuse, probe
 from medmm.learn.calibrate import calibrate
 from medmm.learn.fit import Epoch, Examples, infer, loss_of
-from medmm.learn.fuse import choose_gates, fit_heads, fit_stack, late_ensemble, stacked_ensemble
+from medmm.learn.fuse import choose_gates, fit_heads, fit_stack, stacked_ensemble
 from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
 from medmm.learn.stage import Stage
+from medmm.learn.systems import LATE, systems_of
 from medmm.model.batch import Batch
 from medmm.model.fusion import PATTERNS, Fusion, Network, modalities_of
 from tests.cohorts import planted_cases
@@ -385,7 +386,7 @@ def test_the_late_ensemble_is_the_mean_of_the_sides_that_a_case_has(tmp_path: Pa
     cases = planted_cases(40, seed=1, missing=0.4)
     made = trained(tmp_path, planted_cases(60, seed=2, missing=0.2), cases)
 
-    late = late_ensemble(made, cases)
+    late = systems_of(made, cases, fusion())[LATE]
 
     sides = [infer(made, cases, keep=torch.eye(3, dtype=torch.bool)[m]).sigmoid() for m in range(3)]
     for i, there in enumerate(cases.present):

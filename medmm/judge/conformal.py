@@ -27,14 +27,44 @@ class Coverage:
     """Those of them of which nothing was said."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RiskCoverage:
+    """The calls of one label as more and more cases are spoken of, the surest first. K degrees of being sure."""
+
+    cases: np.ndarray
+    """(K,) cases spoken of; those that are equally sure are spoken of together."""
+    missed: np.ndarray
+    """(K,) cases with the label among them that are put below the threshold."""
+    alarms: np.ndarray
+    """(K,) cases without it among them that are put at or above it."""
+
+    @property
+    def error(self) -> np.ndarray:
+        """(K,) share of the calls that is wrong."""
+        return np.asarray((self.missed + self.alarms) / self.cases)
+
+    def at(self, share: float) -> int:
+        """Index where at least this share of the cases, in (0, 1], is spoken of for the first time."""
+        return int(np.searchsorted(self.cases, share * self.cases[-1] - 1e-9))
+
+
 @dataclass(frozen=True, slots=True)
 class Triage:
-    """What can be left unread, the least likely cases first, at a rate of missed cases."""
+    """What can be left unread of one label, the least likely cases first, at a rate of missed cases."""
 
-    missed: float
+    at_most: float
     """Largest share of the cases with the label that may be among those left unread."""
-    unread: float
-    """Share of all cases that is left unread."""
+    below: float
+    """Cases with a lower probability are left unread; NaN where no case has the label."""
+    cases: int
+    """Cases that state the label."""
+    present: int
+    """Those of them that have it."""
+    allowed: int
+    """Cases with the label that may be missed: `at_most` of them, rounded down."""
+    unread: int
+    missed: int
+    """Cases with the label among the unread; fewer than `allowed` only where probabilities are tied."""
 
 
 def limits_of(targets: np.ndarray, probabilities: np.ndarray, error: float) -> tuple[float, float]:
@@ -72,29 +102,50 @@ def coverage(targets: np.ndarray, said: np.ndarray, answer: int) -> Coverage:
     return Coverage(len(own), int((own != 1 - answer).sum()), int(np.isnan(own).sum()))
 
 
-def risk_coverage(targets: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Share spoken of and share of them that is wrong, as more and more cases are spoken of: (K, 2).
+def risk_coverage(targets: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> RiskCoverage:
+    """How often calls are wrong as more and more cases are spoken of; over the stated cases.
 
     The surest come first: those whose log-odds lie furthest from the threshold's (El-Yaniv and Wiener 2010).
     """
     known = np.isfinite(targets)
-    y, p = targets[known], probabilities[known]
+    y, p = targets[known] == 1, probabilities[known]
     at = np.broadcast_to(thresholds, probabilities.shape)[known]
-    margin = np.abs(_log_odds(p) - _log_odds(at))
+    margin = np.round(np.abs(_log_odds(p) - _log_odds(at)) / _ROUNDING)
     order = np.argsort(-margin, kind="stable")
-    wrong = ((p >= at) != (y == 1))[order]
-    spoken = np.arange(1, len(order) + 1)
-    return np.stack([spoken / max(len(order), 1), np.cumsum(wrong) / spoken], axis=1)
+    last = np.flatnonzero(np.diff(margin[order], append=-1.0))  # of those that are equally sure
+    missed, alarms = (np.cumsum(wrong[order])[last] for wrong in (y & (p < at), ~y & (p >= at)))
+    return RiskCoverage(last + 1, missed, alarms)
 
 
-def triage(targets: np.ndarray, probabilities: np.ndarray, missed: float) -> Triage:
-    """The largest share that can be left unread so that at most `missed` of the cases with the label are among it."""
+def triage(targets: np.ndarray, probabilities: np.ndarray, at_most: float) -> Triage:
+    """Leave unread as many cases as can be so that at most a share of those with the label is missed.
+
+    Args:
+        targets: (N,) 1, 0 or NaN.
+        probabilities: (N,), or anything above 0 that orders the cases.
+        at_most: the share, in [0, 1).
+    """
     known = np.isfinite(targets)
     y, p = targets[known] == 1, probabilities[known]
-    allowed = int(missed * y.sum() + 1e-9)
     present = np.sort(p[y])
-    below = p < present[allowed] if allowed < len(present) else np.ones(len(p), dtype=bool)
-    return Triage(missed, float(below.mean()) if len(p) else float("nan"))
+    if not len(present):
+        return Triage(at_most, float("nan"), len(p), 0, 0, 0, 0)
+    allowed = int(at_most * len(present) + 1e-9)
+    below = float(present[allowed])
+    unread = p < below * (1 - _ROUNDING)
+    return Triage(at_most, below, len(p), len(present), allowed, int(unread.sum()), int((unread & y).sum()))
+
+
+def missed_of_new(present: int, allowed: int) -> tuple[float, float, float]:
+    """Share of new cases with a label that a limit of `triage` misses: its mean, and 95 % of what it may be.
+
+    The limit is an order statistic of `present` cases, so the share has a beta distribution whatever the model (Wilks
+    1941); ties make it smaller. New cases are taken to be like those, and cases to be independent.
+    """
+    from scipy.stats import beta
+
+    low, high = beta.ppf([0.025, 0.975], allowed + 1, present - allowed)
+    return (allowed + 1) / (present + 1), float(low), float(high)
 
 
 def _log_odds(p: np.ndarray) -> np.ndarray:

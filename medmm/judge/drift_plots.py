@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from medmm.judge.drift import Drift, Item
-from medmm.judge.plots import _SERIES, FAINT, FUSED, GRID, INK, _calm, _svg
+from medmm.judge.plots import FAINT, FUSED, GRID, INK, SERIES, calm, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import FillStyleType
 
-_ALERT = _SERIES[1]
+_ALERT = SERIES[1]
 _REACH = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Where the axis of a share may end."""
 _MOST_TICKS = 4
@@ -38,8 +38,8 @@ def cases(name: str, drift: Drift) -> str:
     axes.set_ylabel("cases")
     axes.locator_params(axis="y", nbins=4, integer=True)
     _dates(axes, drift, most=10)
-    _calm(axes)
-    return _svg(figure, name, "Cases of each window; the table below has the numbers")
+    calm(axes)
+    return svg(figure, name, "Cases of each window; the table below has the numbers")
 
 
 def over_time(name: str, drift: Drift, item: Item) -> str:
@@ -72,8 +72,8 @@ def over_time(name: str, drift: Drift, item: Item) -> str:
     else:
         axes.locator_params(axis="y", nbins=4)
     _dates(axes, drift, _MOST_TICKS)
-    _calm(axes)
-    return _svg(figure, name, "The item over the windows; the table above has the newest ones, monitor.json all")
+    calm(axes)
+    return svg(figure, name, "The item over the windows; the table above has the newest ones, monitor.json all")
 
 
 def _looks(item: Item, place: int) -> str:

@@ -16,7 +16,7 @@ from medmm.config import CohortConfig, RunConfig
 from medmm.judge import model_card
 from medmm.judge.calibration import Reliability, reliability, wilson
 from medmm.judge.comparison import Report
-from medmm.judge.conformal import Coverage, coverage
+from medmm.judge.conformal import coverage, missed_of_new, risk_coverage, triage
 from medmm.judge.metrics import Estimate, Score, brier, log_loss, resample_patients, share
 from medmm.judge.statistics import decision_curve
 from medmm.judge.subgroups import FairnessRow, GroupRow, RiskRow, by_group, fairness, within_risk
@@ -26,6 +26,11 @@ from medmm.result import Finding, Prediction
 RECORD = "record only"
 _THRESHOLDS = np.arange(1, 100) / 100
 _EXAMPLES = 6
+_POINTS = 100
+"""Of a risk-coverage curve."""
+_SUREST = (0.25, 0.5, 0.75, 1.0)
+_MISSED = (0.0, 0.01, 0.02, 0.05)
+ANY = "any label"
 _SAID = {"flagged": 1.0, "not flagged": 0.0, "uncertain": np.nan}
 
 
@@ -134,6 +139,83 @@ class UncertainRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The surest cases of one label, called by the side of the threshold; see medmm.judge.conformal.RiskCoverage."""
+
+    cases: int
+    missed: int
+    """Cases with the label, called not flagged."""
+    alarms: int
+    """Cases without it, called flagged."""
+    wrong: Estimate
+    """`missed` and `alarms` by `cases`, with the interval of Wilson: cases are taken for independent."""
+
+
+@dataclass(frozen=True, slots=True)
+class SureRow:
+    """Whether the surest calls of one label are the right ones."""
+
+    label: str
+    cases: int
+    """That state the label."""
+    commoner: float
+    """Share of them that is wrong if each is called the commoner answer; NaN without any."""
+    surest: tuple[Answered, ...]
+    """Of the surest quarter, half, three quarters and of all; with few cases, or ties, some more than that."""
+    curve: tuple[Answered, ...]
+    """From the surest case on, in about a hundred steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotFlagged:
+    """The cases that the model calls not flagged, at limits that validation cases chose."""
+
+    label: str
+    """ANY for the cases in which no label that the cohort states is flagged or uncertain; the answer is any of them."""
+    cases: int
+    """That state the label."""
+    present: int
+    patients: int
+    """With the label."""
+    unflagged: Estimate
+    """Share of `cases` that is called not flagged."""
+    unread: int
+    """Cases that are called not flagged."""
+    missed: int
+    """Those of them that have the label."""
+    of_present: Estimate
+    """`missed` by `present`."""
+    of_unread: Estimate
+    """`missed` by `unread`."""
+    promised: float
+    """Share of `present` that may be missed, in the mean; NaN where nothing was promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriageRow:
+    """What could have been left unread of one label; the limit is read off the cases that it is judged on."""
+
+    label: str
+    """ANY for cases in the order of the finding that leads each of them; the answer is any of these labels."""
+    at_most: float
+    """Share of the cases with the label that may be missed."""
+    allowed: int
+    """The same as a number of cases, rounded down."""
+    cases: int
+    present: int
+    patients: int
+    """With the label."""
+    below: float
+    """Cases with a lower probability are left unread; NaN for ANY, where labels have thresholds of their own."""
+    unread: int
+    share: float
+    """`unread` by `cases`; NaN where no case has the label."""
+    missed: int
+    of_new: Estimate
+    """Share of new cases with the label that this limit would miss: mean and 95 % interval, see missed_of_new."""
+
+
+@dataclass(frozen=True, slots=True)
 class Doubts:
     """Cases that may be unlike what the model learnt from."""
 
@@ -184,6 +266,9 @@ class Found:
     coverage: tuple[CoverageRow, ...]
     """Empty for a model that promises nothing."""
     uncertain: tuple[UncertainRow, ...]
+    sure: tuple[SureRow, ...]
+    not_flagged: tuple[NotFlagged, ...]
+    triage: tuple[TriageRow, ...]
     doubts: Doubts
     audit: str
     card: tuple[model_card.Section, ...]
@@ -217,6 +302,9 @@ def find(evaluation: Evaluation) -> Found:
         risk=() if record is None else within_risk(comparison.targets, said, record, report.labels, draws),
         coverage=kept,
         uncertain=tuple(_uncertain(evaluation, i, draws) for i in range(len(report.labels))) if kept else (),
+        sure=tuple(_sure(evaluation, i) for i in range(len(report.labels))),
+        not_flagged=tuple(_not_flagged(evaluation)),
+        triage=tuple(_triage(evaluation)),
         doubts=_doubts(evaluation),
         audit=evaluation.audit,
         card=model_card.model_card(
@@ -284,17 +372,24 @@ def _coverage(evaluation: Evaluation) -> list[CoverageRow]:
                 kept = coverage(report.comparison.targets[of, i], said[of, i], answer)
                 rows.append(
                     CoverageRow(
-                        label, name, pattern, kept.cases, kept.covered, _wilson(kept), kept.uncertain, 1 - error
+                        label,
+                        name,
+                        pattern,
+                        kept.cases,
+                        kept.covered,
+                        _of(kept.covered, kept.cases),
+                        kept.uncertain,
+                        1 - error,
                     )
                 )
     return rows
 
 
-def _wilson(kept: Coverage) -> Estimate:
-    if not kept.cases:
+def _of(some: int, cases: int) -> Estimate:
+    """Share of cases with the interval of Wilson."""
+    if not cases:
         return Estimate(float("nan"), float("nan"), float("nan"))
-    found = kept.covered / kept.cases
-    return Estimate(found, *wilson(found, kept.cases))
+    return Estimate(some / cases, *wilson(some / cases, cases))
 
 
 def _uncertain(evaluation: Evaluation, i: int, draws: np.ndarray) -> UncertainRow:
@@ -305,6 +400,113 @@ def _uncertain(evaluation: Evaluation, i: int, draws: np.ndarray) -> UncertainRo
         uncertain=share(silent, stated, draws),
         wrong=share(said != y, stated & ~silent, draws),
     )
+
+
+def _sure(evaluation: Evaluation, i: int) -> SureRow:
+    comparison, label = evaluation.report.comparison, evaluation.report.labels[i]
+    y, p = comparison.targets[:, i], comparison.systems[comparison.reference][:, i]
+    stated = int(np.isfinite(y).sum())
+    if not stated:
+        return SureRow(label, 0, float("nan"), (), ())
+    found = risk_coverage(y, p, np.array([case.findings[i].threshold for case in evaluation.predictions]))
+
+    def answered(k: int) -> Answered:
+        cases, missed, alarms = (int(counts[k]) for counts in (found.cases, found.missed, found.alarms))
+        return Answered(cases, missed, alarms, _of(missed + alarms, cases))
+
+    steps = sorted({found.at((step + 1) / _POINTS) for step in range(_POINTS)})
+    rarer = min(int((y == 1).sum()), int((y == 0).sum()))
+    return SureRow(
+        label,
+        stated,
+        rarer / stated,
+        tuple(answered(found.at(share)) for share in _SUREST),
+        tuple(answered(k) for k in steps),
+    )
+
+
+def _asked(report: Report) -> np.ndarray:
+    """(L,) which labels the cohort states of any case at all."""
+    return np.asarray(np.isfinite(report.comparison.targets).any(axis=0))
+
+
+def _any(report: Report) -> np.ndarray:
+    """(N,) 1 where a case has any of the labels that are asked, 0 where it has none, NaN where that is not stated."""
+    targets = report.comparison.targets[:, _asked(report)]
+    none = np.where((targets == 0).all(axis=1), 0.0, np.nan)
+    return np.where((targets == 1).any(axis=1), 1.0, none)
+
+
+def _many(report: Report) -> bool:
+    """Whether it is a question of its own if a case has any of the labels: one of several classes always holds."""
+    return int(_asked(report).sum()) > 1 and not report.multi_class
+
+
+def _not_flagged(evaluation: Evaluation) -> list[NotFlagged]:
+    """By label, and of cases of which nothing is flagged or uncertain."""
+    report, unread = evaluation.report, _calls(evaluation) == 0
+    rows = []
+    for i, label in enumerate(report.labels):
+        limits = [case.findings[i].limits for case in evaluation.predictions]
+        error = next((one.error for one in limits if one is not None), float("nan"))
+        rows.append(_unread(report, label, report.comparison.targets[:, i], unread[:, i], error))
+    if _many(report):
+        rows.append(_unread(report, ANY, _any(report), unread[:, _asked(report)].all(axis=1), float("nan")))
+    return rows
+
+
+def _unread(report: Report, label: str, y: np.ndarray, unread: np.ndarray, promised: float) -> NotFlagged:
+    cases, present = int(np.isfinite(y).sum()), int((y == 1).sum())
+    left, missed = int((unread & np.isfinite(y)).sum()), int((unread & (y == 1)).sum())
+    return NotFlagged(
+        label,
+        cases,
+        present,
+        patients_among(report, y == 1),
+        unflagged=_of(left, cases),
+        unread=left,
+        missed=missed,
+        of_present=_of(missed, present),
+        of_unread=_of(missed, left),
+        promised=promised,
+    )
+
+
+def _triage(evaluation: Evaluation) -> list[TriageRow]:
+    """By label and rate of missed cases; then of any label."""
+    report = evaluation.report
+    comparison = report.comparison
+    rows = []
+    for i, label in enumerate(report.labels):
+        rows += _left(report, label, comparison.targets[:, i], comparison.systems[comparison.reference][:, i])
+    if _many(report):
+        margins = np.array([[one.margin for one in case.findings] for case in evaluation.predictions])
+        leading = margins[:, _asked(report)].max(axis=1)
+        rows += _left(report, ANY, _any(report), 1 / (1 + np.exp(-leading)))
+    return rows
+
+
+def _left(report: Report, label: str, y: np.ndarray, p: np.ndarray) -> list[TriageRow]:
+    rows, patients = [], patients_among(report, y == 1)
+    for at_most in _MISSED:
+        one = triage(y, p, at_most)
+        new = missed_of_new(one.present, one.allowed) if one.present else (float("nan"),) * 3
+        rows.append(
+            TriageRow(
+                label,
+                at_most,
+                one.allowed,
+                one.cases,
+                one.present,
+                patients,
+                below=float("nan") if label == ANY else one.below,
+                unread=one.unread,
+                share=one.unread / one.cases if one.present else float("nan"),
+                missed=one.missed,
+                of_new=Estimate(*new),
+            )
+        )
+    return rows
 
 
 def _doubts(evaluation: Evaluation) -> Doubts:

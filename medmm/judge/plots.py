@@ -21,23 +21,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT, GRID, FUSED, CEILING = "#010101", "#020202", "#030303", "#040404", "#050505"
-_SERIES = ("#040404", "#060606", "#070707", "#080808")
+"""Placeholders of text, of what is there to compare with, of lines behind, of the model and of a ceiling."""
+SERIES = ("#040404", "#060606", "#070707", "#080808")
+"""Placeholders of what is drawn side by side; the first is the model."""
 _VARIABLES = {
     INK: "--ink",
     FAINT: "--muted",
     GRID: "--line",
     FUSED: "--series-0",
     CEILING: "--ceiling",
-    _SERIES[1]: "--series-1",
-    _SERIES[2]: "--series-2",
-    _SERIES[3]: "--series-3",
+    SERIES[1]: "--series-1",
+    SERIES[2]: "--series-2",
+    SERIES[3]: "--series-3",
 }
 _DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 """Line styles in the order of the series; the legend in report.html draws the same."""
 _GRAIN = 250
 """Steps of an ROC curve along each axis that are drawn apart: a plot is about as many pixels wide."""
 _REACH = (0.1, 0.25, 0.5, 1.0)
-"""Where the axes of a reliability diagram may end."""
+"""Where axes of shares may end."""
 
 
 def forest(scores: Sequence[Score], ceilings: Mapping[str, float]) -> str:
@@ -63,12 +65,12 @@ def forest(scores: Sequence[Score], ceilings: Mapping[str, float]) -> str:
     left.set_xlabel("macro AUROC, 95 % interval")
     right.set_xlabel(f"gain of {scores[0].system} over it", parse_math=False)
     for axes in (left, right):
-        _calm(axes)
+        calm(axes)
         axes.margins(x=0.08)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    return _svg(figure, "forest", "Forest plot of the macro AUROC of every system; the table above has the numbers")
+    return svg(figure, "forest", "Forest plot of the macro AUROC of every system; the table above has the numbers")
 
 
 def roc(name: str, targets: np.ndarray, systems: Sequence[np.ndarray]) -> str | None:
@@ -85,9 +87,9 @@ def roc(name: str, targets: np.ndarray, systems: Sequence[np.ndarray]) -> str | 
     for i in reversed(range(len(systems))):  # the model is drawn last, on top
         false_alarms, found, _ = roc_curve(targets[known], systems[i][known])
         x, y = np.unique(np.round(np.stack([false_alarms, found]) * _GRAIN), axis=1) / _GRAIN  # both only rise
-        axes.plot(x, y, color=_SERIES[i], linestyle=_DASHES[i], linewidth=2 if i == 0 else 1.3)
+        axes.plot(x, y, color=SERIES[i], linestyle=_DASHES[i], linewidth=2 if i == 0 else 1.3)
     _square(axes, 1.0, "1 − specificity", "sensitivity")
-    return _svg(figure, name, "ROC curves; the table of AUROC by label has the areas")
+    return svg(figure, name, "ROC curves; the table of AUROC by label has the areas")
 
 
 def reliability_diagram(name: str, found: Reliability, before: Reliability | None = None) -> str | None:
@@ -110,10 +112,10 @@ def reliability_diagram(name: str, found: Reliability, before: Reliability | Non
     bars = [wilson(share, cases) for share, cases in zip(found.happened, found.cases, strict=True)]
     axes.vlines(found.stated, [low for low, _ in bars], [high for _, high in bars], color=FUSED, linewidth=1)
     if before is not None:
-        axes.plot(before.stated, before.happened, color=_SERIES[1], linestyle=_DASHES[1], linewidth=1.3, clip_on=False)
+        axes.plot(before.stated, before.happened, color=SERIES[1], linestyle=_DASHES[1], linewidth=1.3, clip_on=False)
     axes.plot(found.stated, found.happened, color=FUSED, linewidth=1.3, marker="o", markersize=4, clip_on=False)
     _square(axes, reach, "stated probability", "share that has it")
-    return _svg(figure, name, "Reliability diagram; the caption has the calibration error")
+    return svg(figure, name, "Reliability diagram; the caption has the calibration error")
 
 
 def decision_curve(name: str, thresholds: np.ndarray, model: np.ndarray, treat_all: np.ndarray) -> str | None:
@@ -126,8 +128,8 @@ def decision_curve(name: str, thresholds: np.ndarray, model: np.ndarray, treat_a
     reach = next(end for end in _REACH if end >= min(2.5 * most, 1.0))
     figure = Figure(figsize=(2.7, 2.4), layout="constrained")
     axes = figure.subplots()
-    axes.axhline(0, color=_SERIES[2], linestyle=_DASHES[2], linewidth=1.3)
-    axes.plot(thresholds, treat_all, color=_SERIES[1], linestyle=_DASHES[1], linewidth=1.3)
+    axes.axhline(0, color=SERIES[2], linestyle=_DASHES[2], linewidth=1.3)
+    axes.plot(thresholds, treat_all, color=SERIES[1], linestyle=_DASHES[1], linewidth=1.3)
     axes.plot(thresholds, model, color=FUSED, linewidth=2)
     axes.set_xlim(0, reach)
     axes.set_ylim(-0.3 * most, 1.1 * most)
@@ -135,8 +137,43 @@ def decision_curve(name: str, thresholds: np.ndarray, model: np.ndarray, treat_a
     axes.locator_params(axis="y", nbins=4)
     axes.set_xlabel("threshold probability")
     axes.set_ylabel("net benefit a case")
-    _calm(axes)
-    return _svg(figure, name, "Decision curve; metrics.json has the numbers")
+    calm(axes)
+    return svg(figure, name, "Decision curve; metrics.json has the numbers")
+
+
+def risk_coverage(
+    name: str, spoken: np.ndarray, wrong: Sequence[Estimate], commoner: float, called: tuple[float, float] | None = None
+) -> str | None:
+    """Share of the cases that is answered, the surest first, against the error of the calls; None without a point.
+
+    Args:
+        name: of the drawing.
+        spoken: (K,) shares that are answered, rising.
+        wrong: K shares of these that are wrong, with intervals.
+        commoner: share that is wrong if every case is called the commoner answer.
+        called: share that the model answers at its limits, and share of these that is wrong; a diamond.
+    """
+    from matplotlib.figure import Figure
+
+    if not wrong:
+        return None
+    most = max(*(one.value for one in wrong), commoner, called[1] if called else 0, wrong[-1].high)
+    reach = next(end for end in _REACH if end >= most)
+    figure = Figure(figsize=(2.7, 2.4), layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(spoken, [one.low for one in wrong], [one.high for one in wrong], facecolor=GRID, linewidth=0)
+    axes.axhline(commoner, color=SERIES[1], linestyle=_DASHES[1], linewidth=1.3)
+    axes.plot(spoken, [one.value for one in wrong], color=FUSED, linewidth=2)
+    if called:
+        axes.plot(*([value] for value in called), marker="D", color=INK, markersize=5, linestyle="none", clip_on=False)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, reach)
+    axes.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])
+    axes.set_yticks([0, reach / 2, reach], labels=["0", f"{reach / 2:g}", f"{reach:g}"])
+    axes.set_xlabel("share of cases answered")
+    axes.set_ylabel("error of the calls")
+    calm(axes)
+    return svg(figure, name, "Risk-coverage curve; the table below has the numbers")
 
 
 def _interval(axes: Axes, row: int, found: Estimate, colour: str, marker: str) -> None:
@@ -155,10 +192,10 @@ def _square(axes: Axes, end: float, below: str, beside: str) -> None:
     axes.set_yticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     axes.set_xlabel(below)
     axes.set_ylabel(beside)
-    _calm(axes)
+    calm(axes)
 
 
-def _calm(axes: Axes) -> None:
+def calm(axes: Axes) -> None:
     """No box, no background, thin ink."""
     axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -169,7 +206,7 @@ def _calm(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def svg(figure: Figure, name: str, description: str) -> str:
     """The drawing as an element of a page; `name` keeps its ids apart from those of other drawings."""
     import matplotlib
 

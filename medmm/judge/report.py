@@ -17,7 +17,7 @@ from medmm.files import write_whole
 from medmm.judge import plots, words
 from medmm.judge.calibration import Reliability
 from medmm.judge.comparison import Comparison, Report
-from medmm.judge.evaluation import Benefit, Evaluation, Found, examples, find
+from medmm.judge.evaluation import ANY, Benefit, Evaluation, Found, examples, find
 from medmm.judge.metrics import placements
 from medmm.judge.page import render
 from medmm.judge.summary import FEW, TOO_FEW, Summary, summarise
@@ -42,6 +42,8 @@ EVALUATION_CONTENTS = (
     *CONTENTS[:5],
     ("decisions", "Decision curves"),
     ("coverage", "When it does not say"),
+    ("sure", "Right when sure?"),
+    ("triage", "Left unread"),
     ("groups", "Subgroups"),
     ("risk", "Beyond prior risk"),
     ("patterns", "Missing modalities"),
@@ -56,6 +58,8 @@ EVALUATION_CONTENTS = (
 )
 MOST_PLOTS = 24
 """Labels that get plots; the tables have all of them."""
+_FEWEST = 20
+"""Cases that a point of a risk-coverage curve must have to be drawn."""
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -86,6 +90,9 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> Found:
         cost=evaluation.cost,
         card=found.card,
         curves=[_curve(f"decision-{i}", row) for i, row in enumerate(found.benefits[:MOST_PLOTS])],
+        risks=[_risk(f"risk-{i}", found, i) for i in range(len(found.sure[:MOST_PLOTS]))],
+        any_label=ANY,
+        fewest=_FEWEST,
         **_page(report, found.summary, [row.reliability for row in found.uncalibrated]),
     )
     card = render("model_card.html", model_id=report.model_id, made_on=report.made_on.isoformat(), card=found.card)
@@ -139,6 +146,17 @@ def _page(report: Report, summary: Summary, before: Sequence[Reliability | None]
 
 def _curve(name: str, row: Benefit) -> Markup | None:
     return _safe(plots.decision_curve(name, *(np.array(each) for each in (row.thresholds, row.model, row.treat_all))))
+
+
+def _risk(name: str, found: Found, i: int) -> Markup | None:
+    """The risk-coverage curve of a label, where enough cases are answered for an error to mean something."""
+    row = found.sure[i]
+    drawn = [one for one in row.curve if one.cases >= _FEWEST]
+    called = None
+    if found.uncertain and np.isfinite(found.uncertain[i].wrong.value):
+        called = (1 - found.uncertain[i].uncertain.value, found.uncertain[i].wrong.value)
+    spoken = np.array([one.cases / row.cases for one in drawn])
+    return _safe(plots.risk_coverage(name, spoken, [one.wrong for one in drawn], row.commoner, called))
 
 
 def _safe(svg: str | None) -> Markup | None:

@@ -10,18 +10,18 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from medmm.errors import CohortError
 from medmm.explain.contribution import predict
 from medmm.judge.comparison import Comparison
 from medmm.judge.evaluation import Cost, Evaluation
 from medmm.judge.paired import Pair
-from medmm.learn.encode import EncodedCohort, EncodedRow, Progress, encode_cohort
-from medmm.learn.fit import Examples, infer
+from medmm.learn.encode import EncodedCohort, EncodedRow
+from medmm.learn.examples import examples_of
+from medmm.learn.fit import Examples
 from medmm.learn.groups import groups_of
 from medmm.learn.report import report_on
-from medmm.learn.systems import systems_of
+from medmm.learn.systems import Heard, systems_of
 from medmm.model.folder import Model
 from medmm.model.fusion import Fusion
 from medmm.read.cohort import Cohort
@@ -51,6 +51,8 @@ class Answers:
     cases: tuple[EncodedRow, ...]
     examples: Examples
     predictions: tuple[Prediction, ...]
+    heard: Heard
+    """What the network said as `predictions` were made."""
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -106,23 +108,13 @@ def read_split(path: Path) -> dict[str, str]:
 
 def answer(model: Model, cases: Sequence[EncodedRow]) -> Answers:
     """Everything that a model says of encoded cases; a label of the model that the cohort does not know is NaN."""
-    features = tuple(case.features(model.encoders, model.bins) for case in cases)
-    targets = [[case.row.targets.get(label, float("nan")) for label in model.labels] for case in cases]
-    examples = Examples(features, tuple(case.row.patient_id for case in cases), torch.tensor(targets))
-    batches = [features[first : first + _AT_ONCE] for first in range(0, len(features), _AT_ONCE)]
-    return Answers(tuple(cases), examples, tuple(case for batch in batches for case in predict(model, batch)))
-
-
-def encode(model: Model, cohort: Cohort, cache: Path, progress: Progress, workers: int | None) -> EncodedCohort:
-    """Every case through the encoders of a model.
-
-    Raises:
-        CohortError: if none can be read.
-    """
-    encoded = encode_cohort(cohort, model.encoders, cache, progress, workers)
-    if not encoded.cases:
-        raise CohortError("no case of the cohort can be read", "`medmm check` says why, case by case")
-    return encoded
+    examples = examples_of(model, cases)
+    heard = Heard.nothing(model.network, examples)
+    predictions: list[Prediction] = []
+    for first in range(0, len(examples), _AT_ONCE):
+        with heard.listening(first):
+            predictions += predict(model, examples.features[first : first + _AT_ONCE])
+    return Answers(tuple(cases), examples, tuple(predictions), heard)
 
 
 def evaluate(
@@ -153,7 +145,7 @@ def evaluate(
     said = answer(model, encoded.cases)
     comparison = _comparison(model, said)
     network = model.network
-    before = infer(network.body, said.examples, keep=torch.tensor(network.keep))
+    before, _ = said.heard.shown()
     answering_s = time.perf_counter() - start
     gates = network.body.gate if isinstance(network.body, Fusion) else None
     cases = len(said.cases)
@@ -212,7 +204,7 @@ def pair_up(
 
 def _comparison(model: Model, said: Answers) -> Comparison:
     """The model, its own sides alone and its late ensembles."""
-    systems = systems_of(model.network, said.examples, model.card.run.fusion)
+    systems = systems_of(model.network, said.examples, model.card.run.fusion, said.heard)
     own = next(iter(systems))
     return Comparison(
         systems={name: value.double().numpy() for name, value in systems.items()} | {own: said.probabilities},

@@ -173,19 +173,6 @@ def _pays(floor: Tensor, correction: Tensor, targets: Tensor, multi_class: bool)
     return best if float(gains[best].mean()) > error else 0.0
 
 
-def late_ensemble(network: Network, examples: Examples) -> Tensor:
-    """Mean probability of the calibrated heads of the modalities that each case has: (N, L). The usual floor."""
-    total = torch.zeros_like(examples.targets)
-    count = torch.zeros(len(examples), 1)
-    for m in range(len(MODALITIES)):
-        keep = torch.zeros(len(MODALITIES), dtype=torch.bool)
-        keep[m] = network.keep[m]
-        has = (examples.present[:, m : m + 1] & keep[m]).float()
-        total += infer(network, examples, keep=keep).sigmoid() * has
-        count += has
-    return total / count.clamp(min=1)
-
-
 def stacked_ensemble(body: Fusion, examples: Examples) -> Tensor:
     """Logits of the stack alone, whatever the rule: (N, L)."""
     present = examples.present & torch.tensor(body.keep)

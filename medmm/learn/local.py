@@ -18,7 +18,8 @@ from scipy.special import expit, logit
 
 from medmm.errors import CohortError
 from medmm.learn.calibrate import Decisions, calibrate, decide
-from medmm.learn.encode import Progress, encode_cohort
+from medmm.learn.encode import Progress
+from medmm.learn.examples import encode, examples_of
 from medmm.learn.fit import Examples, infer
 from medmm.model.folder import Card, Model, limits_by_name
 from medmm.model.fusion import PATTERNS, Network
@@ -122,15 +123,10 @@ def estimate_prevalence(probabilities: np.ndarray, taught: np.ndarray, *, multi_
 
 
 def _examples(model: Model, cohort: Cohort, cache: Path, progress: Progress, workers: int | None) -> Examples:
-    encoded = encode_cohort(cohort, model.encoders, cache, progress, workers).cases
-    if len(encoded) < _FEWEST:
-        raise CohortError(f"{len(encoded)} readable cases are too few to fit a model to", f"Give {_FEWEST} at least")
-    names = model.labels
-    targets = [[case.row.targets.get(name, float("nan")) for name in names] for case in encoded]
-    features = tuple(case.features(model.encoders, model.bins) for case in encoded)
-    return Examples(
-        features, tuple(case.row.patient_id for case in encoded), torch.tensor(targets, dtype=torch.float32)
-    )
+    cases = encode(model, cohort, cache, progress, workers).cases
+    if len(cases) < _FEWEST:
+        raise CohortError(f"{len(cases)} readable cases are too few to fit a model to", f"Give {_FEWEST} at least")
+    return examples_of(model, cases)
 
 
 def _ids(cases: Examples) -> tuple[str, ...]:

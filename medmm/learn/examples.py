@@ -1,0 +1,34 @@
+"""The cases of a cohort as a model that is already trained eats them, with the answers to its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from medmm.errors import CohortError
+from medmm.learn.encode import EncodedCohort, EncodedRow, Progress, encode_cohort
+from medmm.learn.fit import Examples
+from medmm.model.folder import Model
+from medmm.read.cohort import Cohort
+
+
+def encode(model: Model, cohort: Cohort, cache: Path, progress: Progress, workers: int | None = None) -> EncodedCohort:
+    """Every case through the encoders of a model.
+
+    Raises:
+        CohortError: if none can be read.
+    """
+    encoded = encode_cohort(cohort, model.encoders, cache, progress, workers)
+    if not encoded.cases:
+        raise CohortError("no case of the cohort can be read", "`medmm check` says why, case by case")
+    return encoded
+
+
+def examples_of(model: Model, cases: Sequence[EncodedRow]) -> Examples:
+    """Encoded cases with the answers to the model's labels; a label that the cohort does not know is NaN."""
+    features = tuple(case.features(model.encoders, model.bins) for case in cases)
+    targets = [[case.row.targets.get(label, float("nan")) for label in model.labels] for case in cases]
+    patients = tuple(case.row.patient_id for case in cases)
+    return Examples(features, patients, torch.tensor(targets, dtype=torch.float32).reshape(len(cases), -1))
