@@ -48,6 +48,19 @@ class Placement:
         off = np.abs(centres - 0.5)
         return cast("np.ndarray", (off <= np.maximum(0.5, off.min(axis=0))).all(axis=1))
 
+    def window(self, grid: tuple[int, int], row: int, column: int, cells: int = 1) -> tuple[slice, slice]:
+        """The original's pixels under a square of cells that begins at this row and column, cut off at the edges."""
+        sides = (
+            (row, grid[0], self.top, self.height, self.rows),
+            (column, grid[1], self.left, self.width, self.columns),
+        )
+        ends = [
+            [round(((at * self.size / count) - before) / length * pixels) for at in (first, first + cells)]
+            for first, count, before, length, pixels in sides
+        ]
+        (top, bottom), (left, right) = ends
+        return slice(max(0, top), max(0, bottom)), slice(max(0, left), max(0, right))
+
     def to_original(self, cells: np.ndarray) -> np.ndarray:
         """Map values of cells (down, across) to the original's pixels (rows, columns), bilinear, NaN kept apart.
 

@@ -4,7 +4,7 @@ Every probability here is calibrated, and every log-odds is the log-odds of a ca
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import log
 from typing import Literal
@@ -123,7 +123,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class WordWeight:
-    """How much one whole word of the note moved one finding; in a long note, a run of words."""
+    """How much one whole word of the note moved one finding; of what is denied, the phrase; in a long note, a run."""
 
     start: int
     """Offset of the first character in the note."""
@@ -135,15 +135,43 @@ class WordWeight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
-    """What each cell of the encoder's grid was worth to one finding, and where the cells lie on the original image."""
+    """What each cell of a grid was worth to one finding, and where the cells lie on the original image."""
 
     cells: np.ndarray
-    """(down, across) float32: what the finding's log-odds lose without the cell; NaN where the model did not look."""
+    """(down, across) float32: log-odds that the finding owes to the cell; NaN where the model did not look."""
     placement: Placement
 
     def heatmap(self) -> np.ndarray:
         """The same in the grid of the original pixels: (rows, columns) float32, bilinear, NaN kept apart."""
         return self.placement.to_original(self.cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Part of one picture."""
+
+    picture: int
+    """Number of the film in the evidence, from 0."""
+    cells: tuple[int, ...]
+    """Cells of the encoder's grid, row by row, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What was hidden so that the model calls one label otherwise."""
+
+    label: str
+    flagged: bool
+    """Before; the opposite holds after."""
+    before: float
+    """Log-odds of the whole case."""
+    after: float
+    """Log-odds of the case without what is named here."""
+    regions: tuple[Region, ...]
+    words: tuple[tuple[int, int], ...]
+    """Where hidden words begin and end in the note, in order."""
+    columns: tuple[str, ...]
+    """Of the record."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,10 +180,14 @@ class Explanation:
 
     label: str
     method: str
-    """The name of the method, shown beside the picture: 'token occlusion'."""
+    """The name of the overlay's method, shown beside the picture: 'integrated gradients'."""
     overlays: tuple[Overlay, ...]
     """One for each film of the evidence."""
     words: tuple[WordWeight, ...]
+    record: Mapping[str, float] = field(default_factory=dict)
+    """Record column -> what the finding's log-odds lose without its value; of the values that were taken."""
+    deletion: Deletion | None = None
+    """Without what the finding would be called otherwise; None if nobody asked or nothing was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +205,17 @@ class Film:
     """Which part of a volume it is: 'slice 12 of 300', 'frame 3 of 40'; empty for a film."""
 
 
+@dataclass(frozen=True, slots=True)
+class SimilarCase:
+    """One labelled training case and how far it lies from the case that was asked about."""
+
+    case_id: str
+    distance: float
+    """Root mean square, over sides and labels, of the differences in spreads of each label; 0 for the same."""
+    labels: Mapping[str, bool | None]
+    """None where not stated."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """What the model was given and where it looked: all that a person needs to check a prediction."""
@@ -185,6 +228,8 @@ class Evidence:
     """Record column -> unit; a category has none."""
     explanations: tuple[Explanation, ...]
     """One for each finding, in the model's order."""
+    similar: tuple[SimilarCase, ...] = ()
+    """Labelled training cases of other patients that the model decides alike, the nearest first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

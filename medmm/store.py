@@ -49,6 +49,7 @@ from medmm.errors import Reason, StoreError
 from medmm.placement import Placement
 from medmm.result import (
     Contribution,
+    Deletion,
     Evidence,
     Explanation,
     Film,
@@ -57,8 +58,10 @@ from medmm.result import (
     Overlay,
     Prediction,
     Refusal,
+    Region,
     Review,
     ScoredCase,
+    SimilarCase,
     WordWeight,
 )
 
@@ -406,6 +409,8 @@ def _evidence_out(evidence: Evidence) -> dict[str, Any]:
             "method": e.method,
             "overlays": [{"cells": _cells_out(o.cells), "placement": asdict(o.placement)} for o in e.overlays],
             "words": [[w.start, w.end, w.log_odds] for w in e.words],
+            "record": dict(e.record),
+            "deletion": None if e.deletion is None else asdict(e.deletion),
         }
         for e in evidence.explanations
     ]
@@ -415,11 +420,12 @@ def _evidence_out(evidence: Evidence) -> dict[str, Any]:
         "record": dict(evidence.record),
         "units": dict(evidence.units),
         "explanations": explanations,
+        "similar": [asdict(one) for one in evidence.similar],
     }
 
 
 def _cells_out(cells: np.ndarray) -> list[list[float | None]]:
-    return [[None if math.isnan(value) else float(f"{value:.6g}") for value in row] for row in cells.tolist()]
+    return [[None if math.isnan(value) else float(f"{value:.4g}") for value in row] for row in cells.tolist()]
 
 
 def _evidence_in(kept: dict[str, Any]) -> Evidence:
@@ -429,8 +435,19 @@ def _evidence_in(kept: dict[str, Any]) -> Evidence:
             e["method"],
             tuple(Overlay(np.array(o["cells"], dtype=np.float32), Placement(**o["placement"])) for o in e["overlays"]),
             tuple(WordWeight(start, end, worth) for start, end, worth in e["words"]),
+            e.get("record", {}),  # older predictions did not say, and likewise below
+            _deletion_in(e.get("deletion")),
         )
         for e in kept["explanations"]
     )
     films = tuple(Film(**film | {"remarks": tuple(film["remarks"])}) for film in kept["films"])
-    return Evidence(films, kept["note"], kept["record"], kept["units"], explanations)
+    similar = tuple(SimilarCase(**one) for one in kept.get("similar", ()))
+    return Evidence(films, kept["note"], kept["record"], kept["units"], explanations, similar)
+
+
+def _deletion_in(kept: dict[str, Any] | None) -> Deletion | None:
+    if kept is None:
+        return None
+    regions = tuple(Region(one["picture"], tuple(one["cells"])) for one in kept["regions"])
+    words = tuple((start, end) for start, end in kept["words"])
+    return Deletion(**kept | {"regions": regions, "words": words, "columns": tuple(kept["columns"])})

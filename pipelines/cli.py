@@ -309,6 +309,9 @@ def score(
     patient: Annotated[str, typer.Option(help="Of a server: Patient ID.")] = "",
     date: Annotated[str, typer.Option(help="Of a server: YYYYMMDD, or YYYYMMDD-YYYYMMDD.")] = "",
     modality: Annotated[str, typer.Option(help="Of a server: CR, DX, CT, ...")] = "",
+    deletions: Annotated[
+        bool, typer.Option("--deletions", help="Find without what each flagged finding would not be; seconds each.")
+    ] = False,
     workers: Workers = None,
 ) -> None:
     """Score studies: Parquet, CSV, quarantine.csv and the store that `medmm review` opens.
@@ -318,7 +321,8 @@ def score(
     from pipelines.score import Query, score_studies
 
     with one_line_errors(out):
-        if score_studies(studies, model, out, Query(patient, date, modality), workers=workers).refused:
+        query = Query(patient, date, modality)
+        if score_studies(studies, model, out, query, workers=workers, deletions=deletions).refused:
             raise typer.Exit(LOOK)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from medmm.judge.comparison import Report
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
+from medmm.score.cohort import Beside
 from pipelines import terminal
-from pipelines.score import score_cases
+from pipelines.score import memory_of, score_cases
 from pipelines.train import train_cohort
 from sample_data.cohort import write_cohort
 from ui.serve import review, start
@@ -25,8 +26,9 @@ _SIDES = {"image": "film alone", "note_record": "note and record alone", "all": 
 def run_demo(folder: Path, patients: int, seed: int, *, port: int, browser: bool) -> None:
     """Do it all; what an earlier call did already is not done again."""
     report = learn_sample(folder, patients, seed)
-    model = Model.load(folder / "run" / "model")
-    score_cases(model, unseen(folder / "cohort", folder / "run"), folder / "scored")
+    run = folder / "run"
+    beside = Beside(memory_of(run), deletions=True)
+    score_cases(Model.load(run / "model"), unseen(folder / "cohort", run), folder / "scored", beside=beside)
     beside_ceilings(report)
     if browser:
         review(folder / "scored", port, browser=True)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from medmm.config import CohortConfig, LabelColumns, NumberColumn, RecordColumn, read_toml
 from medmm.errors import CohortError, ConfigError
+from medmm.explain.similar import SIMILAR, Memory
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.read.sources.dicomweb import read_server
 from medmm.read.sources.folder import check_apart, read_folder
-from medmm.score.cohort import Scored, score_cohort
+from medmm.score.cohort import Beside, Scored, score_cohort
 from pipelines import terminal
 
 _OF_THE_TABLE = {"case_id", "patient_id", "study", "note", "prior", "time", "timezone"}
@@ -38,20 +39,24 @@ def is_server(studies: str) -> bool:
     return studies.lower().startswith(("http://", "https://"))
 
 
-def score_studies(studies: str, model: Path, out: Path, query: Query, *, workers: int | None = None) -> Scored:
+def score_studies(
+    studies: str, model: Path, out: Path, query: Query, *, workers: int | None = None, deletions: bool = False
+) -> Scored:
     """Score what a path or the URL of a DICOMweb server names.
 
     Raises:
         ConfigError: if a folder is asked for a patient, a date or a modality; otherwise as the reader of each.
     """
     if is_server(studies):
-        return score_server(studies, model, out, query, workers=workers)
+        return score_server(studies, model, out, query, workers=workers, deletions=deletions)
     if query != Query():
         raise ConfigError("only a server can be asked for a patient, a date or a modality", "Give its URL")
-    return score_folder(Path(studies), model, out, workers=workers)
+    return score_folder(Path(studies), model, out, workers=workers, deletions=deletions)
 
 
-def score_folder(studies: Path, model: Path, out: Path, *, workers: int | None = None) -> Scored:
+def score_folder(
+    studies: Path, model: Path, out: Path, *, workers: int | None = None, deletions: bool = False
+) -> Scored:
     """Score a cohort with a table, or a bare folder, archive or medium of studies, with a trained model."""
     loaded = load(model)
     if (studies / "cases.csv").is_file():
@@ -59,10 +64,12 @@ def score_folder(studies: Path, model: Path, out: Path, *, workers: int | None =
     else:
         check_apart(studies, out)
         cohort = read_folder(studies, _without_table(loaded), workers)
-    return score_cases(loaded, cohort, out, workers=workers)
+    return score_cases(loaded, cohort, out, workers=workers, beside=Beside(memory_of(model), deletions))
 
 
-def score_server(url: str, model: Path, out: Path, query: Query, *, workers: int | None = None) -> Scored:
+def score_server(
+    url: str, model: Path, out: Path, query: Query, *, workers: int | None = None, deletions: bool = False
+) -> Scored:
     """Retrieve studies from a DICOMweb server into OUT/retrieved and score them; a rerun retrieves what is missing."""
     loaded = load(model)
     with terminal.counting("Retrieving") as progress:
@@ -76,12 +83,17 @@ def score_server(url: str, model: Path, out: Path, query: Query, *, workers: int
             progress=progress,
             workers=workers,
         )
-    return score_cases(loaded, cohort, out, workers=workers)
+    return score_cases(loaded, cohort, out, workers=workers, beside=Beside(memory_of(model), deletions))
 
 
 def load(model: Path) -> Model:
     """Load the model of a run, or a model folder."""
     return Model.load(model / "model" if (model / "model").is_dir() else model)
+
+
+def memory_of(model: Path) -> Memory | None:
+    """The training cases of a run, to compare others with; None of a model folder alone."""
+    return Memory.load(model / SIMILAR) if (model / SIMILAR).is_file() else None
 
 
 def as_taught(model: Model, path: Path) -> CohortConfig:
@@ -144,11 +156,18 @@ def _without_table(model: Model) -> CohortConfig:
     return CohortConfig(study="", note="", images=known.images, sections_left_out=known.sections_left_out)
 
 
-def score_cases(model: Model, cohort: Cohort, out: Path, *, workers: int | None = None) -> Scored:
+def score_cases(
+    model: Model,
+    cohort: Cohort,
+    out: Path,
+    *,
+    workers: int | None = None,
+    beside: Beside = Beside(),  # noqa: B008  # frozen
+) -> Scored:
     """Score the cases of a cohort and say what came of it."""
     terminal.remarks(cohort.remarks)
     with terminal.counting("Scoring") as progress:
-        done = score_cohort(model, cohort, out, progress, workers)
+        done = score_cohort(model, cohort, out, progress, workers, beside)
     terminal.refusals(done.refused, f"{out / 'quarantine.csv'}")
     known = f", {done.known} known from an earlier run" if done.known else ""
     terminal.console.print(f"{done.scored} cases scored{known}, {len(done.refused)} refused; results in {out}")

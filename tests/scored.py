@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import exp, log
 from pathlib import Path
@@ -15,13 +15,16 @@ from medmm.case import MODALITIES, Image, RecordValue
 from medmm.placement import Placement
 from medmm.result import (
     Contribution,
+    Deletion,
     Evidence,
     Explanation,
     Film,
     Finding,
     Overlay,
     Prediction,
+    Region,
     ScoredCase,
+    SimilarCase,
     WordWeight,
 )
 from medmm.store import Store
@@ -65,8 +68,12 @@ def scored_case(
     absent = tuple(name for name in MODALITIES if not given[name])
     findings = tuple(finding(label, p, present) for label, p in zip(LABELS, probabilities, strict=True))
     films = tuple(Film(picture(view).digest, "DX", view, ("VOI window 1490/2610",)) for view in views)
-    explanations = tuple(_explanation(label, n, note, views) for n, label in enumerate(LABELS))
-    evidence = Evidence(films, note, record, UNITS if record else {}, explanations)
+    explanations = tuple(_explanation(label, n, note, views, record) for n, label in enumerate(LABELS))
+    similar = (
+        SimilarCase("t-017", 0.21, {"pneumonia": True, "heart_failure": None, "lung_cancer": True}),
+        SimilarCase("t-204", 0.43, {"pneumonia": False, "heart_failure": True, "lung_cancer": None}),
+    )
+    evidence = Evidence(films, note, record, UNITS if record else {}, explanations, similar)
     remarks = ("report object without pixels left out",)
     return ScoredCase(Prediction(case_id, MODEL, findings, present, absent, remarks), evidence, content)
 
@@ -91,12 +98,14 @@ def picture(view: str) -> Image:
     return Image(shown.astype(np.float32), hashlib.sha256(view.encode()).hexdigest(), modality="DX", view=view)
 
 
-def _explanation(label: str, place: int, note: str, views: Sequence[str]) -> Explanation:
+def _explanation(label: str, place: int, note: str, views: Sequence[str], record: Iterable[str]) -> Explanation:
     """Something for, something against, in another spot for every label; words in the order of the note."""
     spans = [match.span() for match in re.finditer(r"\w+", note)]
     words = tuple(WordWeight(a, b, round(0.9 * np.sin(1.7 * n + place).item(), 3)) for n, (a, b) in enumerate(spans))
     overlays = tuple(_overlay(picture(view), place) for view in views)
-    return Explanation(label, "token occlusion", overlays, words)
+    worth = {column: 0.1 * (n + 1 - place) for n, column in enumerate(record)}
+    flip = Deletion(label, True, 1.2, -0.3, (Region(0, (44, 45)),) if views else (), tuple(spans[:2]), ())
+    return Explanation(label, "integrated gradients", overlays, words, worth, flip if spans and not place else None)
 
 
 def _overlay(image: Image, place: int) -> Overlay:

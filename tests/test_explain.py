@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from medmm.case import MODALITIES
 from medmm.explain.contribution import Subset, predict, shapley
-from medmm.explain.occlusion import METHOD, explain
+from medmm.explain.explanation import explain
+from medmm.explain.overlay import PATCHES
 from medmm.model.batch import Batch, Features, ImageLayout, Layout, collate
 from medmm.model.folder import Model
+from medmm.model.fusion import PATTERNS, modalities_of
 from medmm.placement import Placement
 from medmm.result import Finding
 from medmm.slices import Picture
@@ -28,6 +30,7 @@ from tests.models import (
 
 GRID = (5, 5)
 NOTE_SPANS = ((0, 2), (3, 8), (10, 21), (22, 27), (28, 29))
+NOTE = "On cough, haemoptysis since 3"
 WORD_OF = (-1, 0, 1, -1, 2, 2, 2, -1)
 """Two words, a comma, a word of three pieces, the end; the last two words were not read."""
 
@@ -59,6 +62,14 @@ def shown_case(*shapes: tuple[int, int]) -> Features:
 
 class Brightest(nn.Module):
     """A model that sees nothing but channel 0: of patches for the first label, of word pieces for the second."""
+
+    keep = (True, True, True)
+
+    def each(self, batch: Batch) -> Tensor:
+        return torch.stack([self(batch.only(modalities_of(pattern))) for pattern in range(PATTERNS)])
+
+    def calibrated(self, logits: Tensor, pattern: Tensor) -> Tensor:
+        return logits
 
     def forward(self, batch: Batch) -> Tensor:
         seen = (batch.image[..., 0] * batch.image_mask).sum(dim=1)
@@ -227,7 +238,7 @@ def test_no_cases_have_no_predictions(model: Model) -> None:
 
 
 def test_the_patch_that_the_model_depends_on_is_the_largest_cell(brightest: Model, planted: Features) -> None:
-    explanation = explain(brightest, planted)[0]
+    explanation = explain(brightest, planted, NOTE)[0]
 
     cells = explanation.overlays[0].cells
     assert int(np.nanargmax(cells)) == 13
@@ -236,33 +247,33 @@ def test_the_patch_that_the_model_depends_on_is_the_largest_cell(brightest: Mode
 
 
 def test_the_word_that_the_model_depends_on_has_its_weight_with_its_sign(brightest: Model, planted: Features) -> None:
-    explanation = explain(brightest, planted)[1]
+    explanation = explain(brightest, planted, NOTE)[1]
 
     weights = {(word.start, word.end): word.log_odds for word in explanation.words}
     assert weights == {(0, 2): 0, (3, 8): 0, (10, 21): pytest.approx(-1.5)}
 
 
 def test_words_that_were_not_read_are_left_out(model: Model) -> None:
-    for explanation in explain(model, shown_case()):
+    for explanation in explain(model, shown_case(), NOTE):
         assert [(word.start, word.end) for word in explanation.words] == list(NOTE_SPANS[:3])
 
 
 def test_each_label_has_its_own_explanation_that_names_its_method(model: Model) -> None:
-    explanations = explain(model, shown_case())
+    explanations = explain(model, shown_case(), NOTE)
 
     assert [explanation.label for explanation in explanations] == list(LABELS)
-    assert {explanation.method for explanation in explanations} == {METHOD} == {"token occlusion"}
+    assert {explanation.method for explanation in explanations} == {PATCHES} == {"hidden patches"}
     assert not np.array_equal(explanations[0].overlays[0].cells, explanations[1].overlays[0].cells)
 
 
 def test_cells_on_the_padding_are_unknown(model: Model) -> None:
-    overlay = explain(model, shown_case((160, 60)))[0].overlays[0]
+    overlay = explain(model, shown_case((160, 60)), NOTE)[0].overlays[0]
 
     np.testing.assert_array_equal(np.isfinite(overlay.cells), np.tile([0, 0, 1, 0, 0], (5, 1)))
 
 
 def test_a_map_has_the_shape_of_the_original_film(model: Model) -> None:
-    overlays = explain(model, shown_case((337, 211), (90, 120)))[0].overlays
+    overlays = explain(model, shown_case((337, 211), (90, 120)), NOTE)[0].overlays
 
     assert [overlay.heatmap().shape for overlay in overlays] == [(337, 211), (90, 120)]
 
@@ -272,7 +283,7 @@ def test_each_film_keeps_its_own_cells(brightest: Model) -> None:
     image = torch.zeros_like(case.image)
     image[25 + 3, 0] = 4.0  # the fourth cell of the second film
 
-    first, second = explain(brightest, replace(case, image=image))[0].overlays
+    first, second = explain(brightest, replace(case, image=image), NOTE)[0].overlays
 
     assert np.count_nonzero(first.cells) == 0
     assert second.cells[3, 2] == pytest.approx(4.0)
@@ -285,14 +296,14 @@ def test_hiding_a_patch_is_what_the_map_says_it_is(model: Model) -> None:
 
     lost = model.log_odds([case])[0] - model.log_odds([without])[0]
 
-    for label, explanation in enumerate(explain(model, case)):
+    for label, explanation in enumerate(explain(model, case, NOTE)):
         assert explanation.overlays[0].cells[1, 2] == pytest.approx(float(lost[label]), abs=1e-5)
 
 
 def test_an_explanation_is_the_same_twice(model: Model) -> None:
     case = shown_case((160, 160), (300, 200))
 
-    for one, other in zip(explain(model, case), explain(model, case), strict=True):
+    for one, other in zip(explain(model, case, NOTE), explain(model, case, NOTE), strict=True):
         assert one.words == other.words
         for a, b in zip(one.overlays, other.overlays, strict=True):
             np.testing.assert_array_equal(a.cells, b.cells)
@@ -303,7 +314,7 @@ def test_more_tokens_than_go_at_once_are_all_explained(brightest: Model) -> None
     image = torch.zeros_like(case.image)
     image[:, 0] = torch.arange(150)
 
-    overlays = explain(brightest, replace(case, image=image))[0].overlays
+    overlays = explain(brightest, replace(case, image=image), NOTE)[0].overlays
 
     np.testing.assert_allclose(np.concatenate([overlay.cells.ravel() for overlay in overlays]), np.arange(150))
 
@@ -322,9 +333,10 @@ def test_what_a_case_does_not_have_is_not_explained(model: Model, pattern: int) 
         layout=Layout(lie.images if image else (), lie.word_of if note else (), lie.spans if note else ()),
     )
 
-    for explanation in explain(model, case):
+    for explanation in explain(model, case, NOTE):
         assert len(explanation.overlays) == int(image)
         assert len(explanation.words) == 3 * int(note)
+        assert len(explanation.record) == int(case.taken.sum())
         assert all(np.isfinite(overlay.cells).all() for overlay in explanation.overlays)
 
 
@@ -344,7 +356,7 @@ def test_a_case_of_many_pictures_and_words_is_explained_with_few_questions(monke
     network.register_forward_hook(lambda _, given, answer: asked.append(len(answer)))
     case = many(pictures=20, words=3000)
 
-    (explanation, *_) = explain(model_without_encoders(network), case)
+    (explanation, *_) = explain(model_without_encoders(network), case, "cough " * 3000)
 
     assert sum(asked) < 200
     assert len(explanation.overlays) == 20
@@ -360,7 +372,7 @@ def test_patches_that_were_hidden_together_bear_what_their_block_was_worth() -> 
     case = many(pictures=20, words=3000)
     model = model_without_encoders(network)
 
-    explanation = explain(model, case)[1]
+    explanation = explain(model, case, "cough " * 3000)[1]
 
     cells = explanation.overlays[7].cells
     value = cells[0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from medmm.learn.fit import Epoch
 from medmm.learn.split import Part, folds_by_patient, split_patients
 from medmm.learn.train import Prepared, prepare
 from medmm.model.encode import Encoders
+from medmm.model.encoders import Taught
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from tests.cohorts import Diary, dials, train_small
@@ -50,6 +52,10 @@ def done(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return adapted(prepared, BOTH, tmp_path_factory.mktemp("adapt"))
 
 
+def copy_of(encoders: Encoders, fold: int) -> Taught:
+    return cast("Taught", encoders.image.taught[fold])
+
+
 def image_of(row: EncodedRow) -> torch.Tensor:
     assert row.case.study is not None
     return row.case.study.tokens.float()
@@ -65,12 +71,12 @@ def test_what_is_taught_stands_beside_what_was_frozen_and_changes_nothing_of_it(
         old = before[row.row.case_id]
         if row.case.study is not None:
             tokens, frozen = image_of(row), prepared.encoders.image_width
-            assert tokens.shape[1] == encoders.image_width > frozen
+            assert tokens.shape[1] == encoders.image_width == frozen + 5  # a number for each label
             assert torch.equal(tokens[:, :frozen], image_of(old))
             assert (tokens[:, frozen:] != 0).any()
         if row.case.note is not None and old.case.note is not None:
             frozen = prepared.encoders.text.width
-            assert row.case.note.tokens.shape[1] == encoders.text.width > frozen
+            assert row.case.note.tokens.shape[1] == encoders.text.width == frozen + 5
             assert torch.equal(row.case.note.tokens[:, :frozen], old.case.note.tokens)
 
 
@@ -89,7 +95,9 @@ def test_a_case_that_taught_is_seen_by_the_copy_that_never_met_its_patient_and_b
         maps = prepared.cache.maps(study.maps, [0] * len(study.flat), range(len(study.flat)))
         old = next(case.case.study for case in prepared.cases if case.row.case_id == row.row.case_id)
         assert old is not None
-        by_copy = [prepared.encoders.beside(old, maps, [copy]).tokens[:, frozen:] for copy in encoders.image.taught]
+        by_copy = [
+            prepared.encoders.beside(old, maps, [copy_of(encoders, fold)]).tokens[:, frozen:] for fold in range(2)
+        ]
         assert torch.equal(study.tokens[:, frozen:], by_copy[fold])
         assert not torch.equal(study.tokens[:, frozen:], by_copy[1 - fold])
 
@@ -137,12 +145,15 @@ def test_cases_that_validate_or_test_teach_nothing(
 def test_adapters_change_what_is_taught_and_leave_plain_weights(prepared: Prepared, tmp_path: Path) -> None:
     encoders, _ = adapted(prepared, taught(image="lora", note="lora"), tmp_path)
 
-    tail, frozen = encoders.image.taught[0].state_dict(), prepared.encoders.image.new_tail().state_dict()
+    tail, frozen = copy_of(encoders, 0).part.state_dict(), prepared.encoders.image.new_tail().state_dict()
     assert set(tail) == set(frozen)
     changed = {name for name, value in tail.items() if not torch.equal(value, frozen[name])}
     assert changed
     assert not any("_depthwise" in name or "_bn" in name for name in changed)
-    upper, words = encoders.text.taught[0].state_dict(), prepared.encoders.text.new_upper().state_dict()
+    upper, words = (
+        cast("Taught", encoders.text.taught[0]).part.state_dict(),
+        prepared.encoders.text.new_upper().state_dict(),
+    )
     assert set(upper) == set(words)
     assert any(not torch.equal(value, words[name]) for name, value in upper.items())
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from medmm.case import MODALITIES
 from medmm.errors import CohortError
 from medmm.judge.evaluation import Evaluation
 from medmm.learn.encode import EncodedRow
@@ -17,10 +18,11 @@ from medmm.learn.evaluate import Answers, Unseen, answer, evaluate, unseen
 from medmm.learn.examples import encode
 from medmm.learn.fit import infer
 from medmm.learn.groups import groups_of
-from medmm.learn.systems import FUSED, systems_of
+from medmm.learn.systems import FUSED, Heard
 from medmm.model.batch import PLACE, VIEW
 from medmm.model.encode import EncodedCase, EncodedStudy
 from medmm.model.folder import Model
+from medmm.model.fusion import Fusion
 from medmm.read.cohort import CaseRow, read_cohort
 from tests.cohorts import Run, copy_cohort, table
 from tests.models import cohort as described
@@ -124,42 +126,40 @@ def test_every_system_says_what_it_said_when_training_judged_it(run: Run, done: 
         np.testing.assert_allclose(said[order], then.systems[name], atol=1e-5)
 
 
-def test_what_was_heard_while_it_answered_is_what_it_says_when_it_is_asked(run: Run, said: Answers) -> None:
-    model = Model.load(run.out / "model")
-    network, fusion = model.network, model.card.run.fusion
-
-    asked = systems_of(network, said.examples, fusion)
-    heard = systems_of(network, said.examples, fusion, said.heard)
-
-    assert list(heard) == list(asked)
-    for name, probabilities in asked.items():
-        torch.testing.assert_close(heard[name], probabilities, rtol=0, atol=1e-6)
-    raw = infer(network.body, said.examples, keep=torch.tensor(network.keep))
-    torch.testing.assert_close(said.heard.shown()[0], raw, rtol=0, atol=1e-5)
-
-
-def test_cases_that_are_answered_in_several_batches_are_heard_in_their_own_rows(
-    run: Run, said: Answers, monkeypatch: pytest.MonkeyPatch
+def test_what_a_network_says_of_each_set_of_modalities_is_what_it_says_when_the_others_are_hidden(
+    run: Run, said: Answers
 ) -> None:
-    monkeypatch.setattr("medmm.learn.evaluate._AT_ONCE", 7)
+    model = Model.load(run.out / "model")
+    network = model.network
 
-    again = answer(Model.load(run.out / "model"), said.cases)
+    for sides in ([], ["image"], ["note", "record"], list(MODALITIES)):
+        keep = torch.tensor([side in sides for side in MODALITIES])
+        asked = infer(network, said.examples, keep=keep)
+        torch.testing.assert_close(said.heard.answers(sides), asked, rtol=0, atol=1e-5)
+    raw = infer(network.body, said.examples, keep=torch.tensor(network.keep))
+    torch.testing.assert_close(said.heard.shown(), raw, rtol=0, atol=1e-5)
 
-    torch.testing.assert_close(again.heard.logits, said.heard.logits, rtol=0, atol=1e-5, equal_nan=True)
+
+def test_cases_that_are_answered_in_several_batches_stay_in_their_own_rows(run: Run, said: Answers) -> None:
+    again = Heard.of(Model.load(run.out / "model").network, said.examples, at_once=7)
+
+    torch.testing.assert_close(again.logits, said.heard.logits, rtol=0, atol=1e-5)
 
 
-def test_an_evaluation_asks_the_network_once_for_each_set_of_modalities(
+def test_an_evaluation_asks_each_head_once(
     run: Run, sample: Path, features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, found = Model.load(run.out / "model"), unseen(read_cohort(sample), run.out)
     encoded = encode(model, found.cohort, features, lambda done, total: None, workers=1)
-    shown: list[torch.Tensor] = []
-    model.network.body.register_forward_hook(lambda body, batch, logits: shown.append(batch[0].present))
+    asked: list[str] = []
+    assert isinstance(model.network.body, Fusion)
+    for name, head in model.network.body.heads.items():
+        head.register_forward_hook(lambda head, batch, said, name=name: asked.append(name))
 
-    evaluate(model, found, encoded, date(2031, 5, 4), resamples=50)
+    answer(model, encoded.cases)
 
     assert len(encoded.cases) <= 64
-    assert len(shown) == 8
+    assert sorted(asked) == sorted(MODALITIES)
 
 
 def test_the_model_s_figures_are_of_the_probabilities_that_a_person_is_shown(done: Evaluation) -> None:

@@ -272,7 +272,7 @@ def test_a_network_is_calibrated_on_what_heads_without_them_said_of_validation_c
 ) -> None:
     train, validation = (planted_cases(60, seed=s, loudness=(0.4, 0.2, 0)) for s in (1, 2))
     made = network()
-    told = fuse.train_network(made, train, validation, QUICK, tmp_path, silent)
+    _, told = fuse.train_network(made, train, validation, QUICK, tmp_path, silent)
     scale, shift = made.scale.clone(), made.shift.clone()
 
     calibrate(made, told)
@@ -336,7 +336,7 @@ def test_what_a_head_says_of_a_validation_case_does_not_depend_on_its_answer(
     turned[7] = 1 - turned[7]
 
     def heard(name: str, cases: Examples) -> Tensor:
-        said = fuse.train_network(network(), train, cases, QUICK, tmp_path / name, silent).heard
+        said = fuse.train_network(network(), train, cases, QUICK, tmp_path / name, silent)[1].heard
         assert said is not None
         return said
 

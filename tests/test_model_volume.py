@@ -17,7 +17,7 @@ from medmm.case import Case, Image, Note, Study, Volume
 from medmm.config import CohortConfig, EncoderConfig, RunConfig
 from medmm.errors import ModelError
 from medmm.explain.contribution import predict
-from medmm.explain.occlusion import explain
+from medmm.explain.explanation import explain
 from medmm.model.batch import DEPTH, KIND, PRIOR, Features, collate
 from medmm.model.encode import EncodedStudy, Encoders, FeatureCache
 from medmm.model.encoders import VolumeEncoder, load_volume_encoder
@@ -392,7 +392,7 @@ def test_every_picture_of_a_volume_has_an_overlay_in_its_own_grid(folder: Path, 
     model = model_of(deep, config(folder))
     features = model.encode(case_of(ball(shape=(60, 40))))
 
-    (explanation, *_) = explain(model, features)
+    (explanation, *_) = explain(model, features, "")
 
     assert len(explanation.overlays) == len(features.layout.images) >= 2
     assert {overlay.heatmap().shape for overlay in explanation.overlays[1:]} == {(60, 40)}
@@ -529,7 +529,7 @@ def test_a_prior_study_is_seen_explained_and_told_apart(folder: Path, flat: Enco
     features = model.encode(case_of(ball(), prior=prior))
 
     (prediction,) = predict(model, [features])
-    (explanation, *_) = explain(model, features)
+    (explanation, *_) = explain(model, features, "")
     assert (len(features.layout.images), len(features.layout.prior)) == (5, 1)
     assert len(explanation.overlays) == 6
     assert np.nanmax(np.abs(explanation.overlays[-1].cells)) > 0

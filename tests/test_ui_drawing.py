@@ -12,9 +12,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medmm.result import Review, WordWeight
+from medmm.result import Deletion, Region, Review, WordWeight
 from tests.scored import LABELS, NOTE, SCRIPT, finding, scored_case
-from ui import findings, given, say
+from ui import findings, given, reasons, say
 from ui.colour import COOL, FULL, WARM, overlay_png, paint, reach
 from ui.note import marked_note
 
@@ -54,7 +54,7 @@ def test_the_scale_ends_at_the_strongest_cell_of_all_films_and_never_makes_noise
     faint = [replace(o, cells=np.where(np.isnan(o.cells), o.cells, 0.01)) for o in explanation.overlays]
     loud = replace(explanation.overlays[1], cells=explanation.overlays[1].cells * 3)
 
-    assert reach(replace(explanation, overlays=tuple(faint))) == FULL
+    assert reach(replace(explanation, overlays=tuple(faint))) == FULL * 49 / 100  # a hundred cells share what 49 bear
     assert reach(replace(explanation, overlays=())) == FULL
     assert reach(replace(explanation, overlays=(faint[0], loud))) == pytest.approx(np.nanmax(np.abs(loud.cells)))
 
@@ -170,7 +170,7 @@ def test_labels_units_remarks_and_record_values_are_escaped() -> None:
             findings.summary(prediction),
             findings.bars(hostile, (), 1.0),
             given.given(prediction, evidence),
-            given.record_table(evidence.record, evidence.units),
+            given.record_table(evidence.record, evidence.units, evidence.explanations[0]),
             given.remarks(prediction, evidence),
         )
     )
@@ -209,3 +209,34 @@ def test_a_decision_says_who_when_and_what_stands() -> None:
 
 def test_text_for_markdown_is_drawn_as_it_stands() -> None:
     assert say.literal("*a* ![x](http://y) :red[z]") == r"\*a\* \!\[x\]\(http\://y\) \:red\[z\]"
+
+
+def test_similar_cases_say_what_is_known_of_the_finding_and_of_the_others() -> None:
+    cases = scored_case("c1").evidence.similar
+
+    text = text_of(reasons.similar_cases(cases, "lung_cancer"))
+
+    assert "Lung cancer" in text
+    assert re.search(r"t-017\s*yes\s*pneumonia\s*0\.21", text)
+    assert re.search(r"t-204\s*not stated\s*heart failure\s*0\.43", text)
+
+
+def test_a_deletion_is_one_sentence_that_quotes_the_words_and_promises_nothing() -> None:
+    deletion = Deletion(
+        "lung_cancer", True, 1.2, -0.3, (Region(1, (4, 5)), Region(1, (9,))), ((0, 8), (9, 15)), ("crp",)
+    )
+
+    text = text_of(reasons.flipped(deletion, "smoker<b cough", films=2))
+
+    quoted = "“smoker<b”, “cough”"
+    assert text.startswith(f"Without 2 regions of film 2; {quoted}; the value of crp lung cancer would not be flagged")
+    assert "not what the patient has" in text
+
+
+def test_what_a_note_says_is_quoted_and_not_drawn() -> None:
+    deletion = Deletion("lung_cancer", False, -1.2, 0.3, (), ((0, 8),), ())
+
+    html = reasons.flipped(deletion, "<script>", films=0)
+
+    assert "<script>" not in html
+    assert "would be flagged" in text_of(html)

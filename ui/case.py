@@ -11,7 +11,7 @@ import streamlit as st
 from medmm.result import Evidence, Explanation, Finding, Review, ScoredCase
 from medmm.store import Store, WorklistRow
 from medmm.write.picture import picture_path
-from ui import decision, findings, given, viewer
+from ui import decision, findings, given, reasons, viewer
 from ui.folder import films_folder
 from ui.note import marked_note
 from ui.say import escape, literal, moment, name
@@ -42,10 +42,11 @@ def show(store: Store, out: Path, row: WorklistRow, place: tuple[int, int], go: 
     shown = _shown_label(scored)
     left, right = st.columns([6, 7], gap="medium")
     with right:
-        _findings(store, row, scored, reviews, shown)
-        _record(scored)
-    with left:
         explanation = next(e for e in scored.evidence.explanations if e.label == shown)
+        _findings(store, row, scored, reviews, explanation)
+        _record(scored, explanation)
+        _similar(scored, shown)
+    with left:
         _films(out, scored, explanation)
         _note(scored.evidence, explanation)
     decision.history(reviews, row.scored_at)
@@ -81,9 +82,11 @@ def _choose(case_id: str, label: str) -> None:
     st.session_state["shown"] = (case_id, label)
 
 
-def _findings(store: Store, row: WorklistRow, scored: ScoredCase, reviews: Sequence[Review], shown: str) -> None:
+def _findings(
+    store: Store, row: WorklistRow, scored: ScoredCase, reviews: Sequence[Review], explanation: Explanation
+) -> None:
     """One line for each finding; choosing one shows who spoke for it and asks for a word."""
-    prediction = scored.prediction
+    prediction, shown = scored.prediction, explanation.label
     words = decision.newest(reviews, row.scored_at)
     with st.container(gap="xxsmall"):
         for n, finding in enumerate(prediction.findings):
@@ -99,6 +102,8 @@ def _findings(store: Store, row: WorklistRow, scored: ScoredCase, reviews: Seque
             line.html(findings.row(finding, words.get(finding.label)))
     number, chosen = next((n, f) for n, f in enumerate(prediction.findings) if f.label == shown)
     _detail(scored, chosen)
+    if explanation.deletion is not None:
+        st.html(reasons.flipped(explanation.deletion, scored.evidence.note, len(scored.evidence.films)))
     if shown in words:
         decision.latest(chosen, words[shown])
     decision.form(store, prediction.case_id, prediction.model_id, chosen, f"{prediction.case_id}-{number}")
@@ -157,16 +162,23 @@ def _note(evidence: Evidence, explanation: Explanation) -> None:
         return
     st.html(marked_note(evidence.note, explanation.words))
     st.html(
-        f'<p class="mm-support">{escape(explanation.method.capitalize())}: words whose hiding changes the '
-        f"log-odds of {escape(name(explanation.label))}; orange for it, blue and dotted against it.</p>"
+        '<p class="mm-support">Marked: words whose hiding changes the log-odds of '
+        f"{escape(name(explanation.label))}; orange for it, blue and dotted against it. A denial is one phrase.</p>"
     )
 
 
-def _record(scored: ScoredCase) -> None:
+def _similar(scored: ScoredCase, shown: str) -> None:
+    """Training cases beside this one, if the run is known."""
+    if scored.evidence.similar:
+        st.markdown("**Similar training cases**")
+        st.html(reasons.similar_cases(scored.evidence.similar, shown))
+
+
+def _record(scored: ScoredCase, explanation: Explanation) -> None:
     """The record, and what the reader remarked."""
     evidence = scored.evidence
     st.markdown("**Record**")
-    table = given.record_table(evidence.record, evidence.units)
+    table = given.record_table(evidence.record, evidence.units, explanation)
     st.html(table if evidence.record else _EMPTY.format("No record value was given."))
     remarks = given.remarks(scored.prediction, evidence)
     if remarks:

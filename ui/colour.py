@@ -13,7 +13,8 @@ from medmm.result import Explanation, Overlay
 WARM, COOL = (255, 140, 26), (64, 150, 255)
 """For and against, as red, green and blue: orange and blue, both clear on a dark film."""
 FULL = 0.25
-"""Log-odds that are drawn at full strength when nothing reaches further, so that noise does not glow."""
+"""Log-odds that are drawn at full strength when nothing reaches further, so that noise does not glow: of a word, or of
+a forty-ninth of the encoder's square."""
 _LONGEST = 640
 """Longer side of an overlay in pixels; the cells are far coarser, and the page stretches it over the film."""
 
@@ -21,7 +22,8 @@ _LONGEST = 640
 def reach(explanation: Explanation) -> float:
     """The log-odds that are drawn at full strength on every film of this finding; the scale runs to both sides."""
     cells = [np.abs(overlay.cells[np.isfinite(overlay.cells)]) for overlay in explanation.overlays]
-    return max([FULL, *(float(values.max()) for values in cells if values.size)])
+    full = FULL * 49 / max((overlay.cells.size for overlay in explanation.overlays), default=49)
+    return max([full, *(float(values.max()) for values in cells if values.size)])
 
 
 def paint(heatmap: np.ndarray, end: float) -> np.ndarray:

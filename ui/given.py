@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from medmm.case import RecordValue
 from medmm.read.remark import CONCERN, about, is_concern
-from medmm.result import Evidence, Film, Prediction
-from ui.say import escape, name
+from medmm.result import Evidence, Explanation, Film, Prediction
+from ui.say import escape, name, signed
 
 
 def given(prediction: Prediction, evidence: Evidence) -> str:
@@ -18,14 +18,19 @@ def given(prediction: Prediction, evidence: Evidence) -> str:
     return f'<div class="mm-marks"><span class="mm-quiet">The model saw</span>{"".join(marks)}</div>'
 
 
-def record_table(record: Mapping[str, RecordValue], units: Mapping[str, str]) -> str:
-    """HTML: one row for each value that was taken."""
+def record_table(record: Mapping[str, RecordValue], units: Mapping[str, str], explanation: Explanation) -> str:
+    """HTML: one row for each value that was taken, and what it was worth to the finding that is looked at."""
+    worth = explanation.record
     rows = [
         f'<tr><th scope="row">{escape(name(column))}</th><td class="mm-number">{escape(_value(value))}</td>'
-        f'<td class="mm-quiet">{escape(units.get(column, ""))}</td></tr>'
+        f'<td class="mm-quiet">{escape(units.get(column, ""))}</td>'
+        f'<td class="mm-number">{signed(worth[column]) if column in worth else ""}</td></tr>'
         for column, value in record.items()
     ]
-    head = '<tr><th scope="col">Value</th><th scope="col" class="mm-number">Stated</th><th scope="col">Unit</th></tr>'
+    head = (
+        '<tr><th scope="col">Value</th><th scope="col" class="mm-number">Stated</th><th scope="col">Unit</th>'
+        f'<th scope="col" class="mm-number">For {escape(name(explanation.label))}</th></tr>'
+    )
     return f'<table class="mm-table"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
 
 

@@ -16,6 +16,12 @@ from ui.say import name
 
 _LONGEST = 1600
 """Longer side of the film on the screen in pixels; a larger one is sent reduced."""
+_MEASURED = "what was measured of the finding's log-odds"
+_MEANING = {
+    "integrated gradients": "log-odds that the finding owes to each place where the film is unlike a typical one",
+    "hidden patches": "log-odds that the finding loses where a patch is hidden",
+}
+"""Method of an overlay -> what its colours are."""
 _HTML = """
 <div class="film" tabindex="0" aria-label="Film; scrolls when enlarged">
   <div class="sheet"><img class="picture" draggable="false"><img class="overlay" alt="" draggable="false"></div>
@@ -54,8 +60,8 @@ def show(path: Path, title: str, explanation: Explanation, place: int) -> None:
             "overlay": data_url(overlay_png(explanation.overlays[place], end)),
             "low": f"−{end:.2f} against",
             "high": f"for +{end:.2f}",
-            "method": f"{explanation.method.capitalize()}: where hiding a patch changes the finding's log-odds "
-            f"({finding}); not a segmentation. No colour: no change, or the model did not look.{size}",
+            "method": f"{explanation.method.capitalize()}: {_MEANING.get(explanation.method, _MEASURED)} ({finding}); "
+            f"not a segmentation. No colour: nothing, or the model did not look.{size}",
         },
     )
 

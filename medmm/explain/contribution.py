@@ -1,28 +1,26 @@
 """What the model says of a case, and exactly how much each modality added to it.
 
 With three modalities there are eight subsets, so the Shapley value (Shapley 1953) is a sum and not an estimate. The
-encoders run once; only the fusion is asked again, with modalities masked as if the case had come without them.
+encoders and the heads run once; only the fusion is asked again, with modalities masked as if the case had come without
+them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from math import factorial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medmm.case import MODALITIES
 from medmm.model.batch import Features, collate
 from medmm.model.folder import Model
+from medmm.model.fusion import modalities_of, pattern_of
 from medmm.result import Contribution, Finding, Prediction
 
 Subset = frozenset[int]
-
-_SUBSETS = [
-    frozenset(chosen) for size in range(len(MODALITIES) + 1) for chosen in combinations(range(len(MODALITIES)), size)
-]
 
 
 @torch.inference_mode()
@@ -31,15 +29,32 @@ def predict(model: Model, cases: Sequence[Features]) -> tuple[Prediction, ...]:
     if not cases:
         return ()
     batch = collate(cases)
-    worth: dict[Subset, np.ndarray] = {}
-    for subset in _SUBSETS:
-        keep = torch.tensor([m in subset for m in range(len(MODALITIES))])
-        worth[subset] = model.network(batch.only(keep)).numpy()  # (B, L)
+    return predictions(model, cases, model.network.each(batch))
+
+
+def predictions(model: Model, cases: Sequence[Features], logits: Tensor) -> tuple[Prediction, ...]:
+    """Dress what the network says of cases in names.
+
+    Args:
+        model: the one that answered.
+        cases: B of them.
+        logits: (PATTERNS, B, L), see `Network.each`.
+    """
+    network = model.network
+    present = torch.tensor([case.present for case in cases]) & torch.tensor(network.keep)
+    worth = {
+        _subset(shown): network.calibrated(said, pattern_of(present & modalities_of(shown))).numpy()  # (B, L)
+        for shown, said in enumerate(logits)
+    }
     known = [name in model.card.run.fusion.modalities for name in MODALITIES]
     return tuple(
         _prediction(model, case, {subset: values[row] for subset, values in worth.items()}, known)
         for row, case in enumerate(cases)
     )
+
+
+def _subset(pattern: int) -> Subset:
+    return frozenset(m for m, there in enumerate(modalities_of(pattern).tolist()) if there)
 
 
 def shapley(worth: dict[Subset, np.ndarray]) -> np.ndarray:

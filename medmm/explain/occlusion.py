@@ -1,116 +1,74 @@
-"""Where the model looked: each patch and each word is hidden in turn, and the change of log-odds is what it was worth.
+"""What a finding's log-odds lose when part of a picture is hidden: on encoded patches, or on the picture itself.
 
-Token occlusion (after Zeiler & Fergus 2014, on encoded patches and whole words): the encoders run once, and the
-same fused model that gave the answer is asked again with one token masked. What is measured is what the model
-loses, not where its attention lies. It is an honest first answer: a patch's features also know their surroundings.
+Occlusion after Zeiler & Fergus 2014. Hidden patches cost a question to the fusion head each, but what is left was
+encoded beside them and still knows them. A hidden part of the picture is encoded anew: hundreds of times the price of
+an answer, and the reference for what is faster. L labels, P patches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.ndimage
 import torch
 from torch import Tensor
 
-from medmm.model.batch import Batch, Features, ImageLayout, collate
+from medmm.case import Image
+from medmm.explain.hiding import affordable, blocks, members, without
+from medmm.model.batch import Features, collate
 from medmm.model.folder import Model
-from medmm.result import Explanation, Overlay, WordWeight
 
-METHOD = "token occlusion"
-_WORK = 2**18
-"""Tokens that the model looks at for the explanation of one side, over all questions: some seconds of one core."""
-_FEWEST = 32
-"""Questions that are asked of one side in any case."""
-_TOKENS = 16_384
-"""Patches or word pieces that the model looks at at once."""
+_CELLS = 14
+"""Cells of the picture's longer side; a window that is hidden is two cells wide and high, and begins at each cell."""
 
 
 @torch.inference_mode()
-def explain(model: Model, case: Features) -> tuple[Explanation, ...]:
-    """Overlay and words for every label of one encoded case, in the model's order of labels.
-
-    Where a case has so many patches and words that asking for each would take minutes, square blocks of patches are
-    hidden together, and each patch bears what its block was worth; likewise runs of words.
-    """
+def hidden_patches(model: Model, case: Features) -> Tensor:
+    """What each label loses without each patch (L, P); in a case of many patches, without its square block of them."""
     batch = collate([case])
-    most = max(_FEWEST, _WORK // (len(case.image) + len(case.note) + 1))
-    whole = model.network(batch)[0]  # (L,)
-    block = _blocks(case.layout.pictures, most)  # (P,)
-    patches = (whole - _without(model, batch, "image_mask", _members(block)))[block]  # (P, L)
-    runs = _runs(sorted(set(case.layout.word_of) - {-1}), most)
-    words = whole - _without(model, batch, "note_mask", _run_tokens(case, runs))  # (runs, L)
-    return tuple(
-        Explanation(label, METHOD, _overlays(case, patches[:, i].numpy()), _weights(case, runs, words[:, i].numpy()))
-        for i, label in enumerate(model.labels)
-    )
+    block = blocks(case.layout.pictures, affordable(case))
+    lost = model.log_odds([case])[0] - without(model, batch, image=members(block))  # (blocks, L)
+    return lost[block].T.float()
 
 
-def _without(model: Model, batch: Batch, mask: str, hidden: Tensor) -> Tensor:
-    """Log-odds (K, L) with the tokens of each row of `hidden` (K, tokens) masked."""
-    if not len(hidden):
-        return torch.zeros(0, len(model.labels), dtype=torch.float64)
-    answers = []
-    for rows in torch.split(hidden, max(1, min(64, _TOKENS // (batch.image.shape[1] + batch.note.shape[1])))):
-        shown: Tensor = getattr(batch, mask) & ~rows
-        answers.append(model.network(replace(batch.repeat(len(rows)), **{mask: shown})))
-    return torch.cat(answers)
+@torch.inference_mode()
+def hidden_windows(model: Model, case: Features, number: int, image: Image) -> Tensor:
+    """What each label loses without each window of one picture of a case: (L, cells, cells), of the encoder's square.
+
+    A window is not blackened, which would be news of its own, but blurred beyond recognition.
+
+    Args:
+        model: the one that answered.
+        case: encoded by it.
+        number: of the picture among `case.layout.pictures`, not a plane of a volume encoder.
+        image: that picture.
+    """
+    whole = model.network(collate([case]))[0]
+    placed = case.layout.pictures[number].placement
+    blurred = blur(image.pixels, max(image.pixels.shape[:2]) / _CELLS)
+    lost, asked = torch.zeros(len(model.labels), _CELLS, _CELLS), torch.zeros(_CELLS, _CELLS)
+    for y, x in np.argwhere(placed.covered((_CELLS, _CELLS)).reshape(_CELLS, _CELLS)):
+        shown, place = image.pixels.copy(), placed.window((_CELLS, _CELLS), y, x, 2)
+        shown[place] = blurred[place]
+        without_it = model.network(collate([shown_as(model, case, number, replace(image, pixels=shown))]))[0]
+        lost[:, y : y + 2, x : x + 2] += (whole - without_it).float()[:, None, None]
+        asked[y : y + 2, x : x + 2] += 1
+    return lost / asked.clamp(min=1)
 
 
-def _blocks(pictures: Sequence[ImageLayout], most: int) -> Tensor:
-    """The block that each patch is hidden in: (P,) from 0; the smallest square blocks of which there are few enough."""
-    largest = max((max(picture.grid) for picture in pictures), default=1)
-    for side in range(1, largest + 1):
-        names = [
-            (number, cell // picture.grid[1] // side, cell % picture.grid[1] // side)
-            for number, picture in enumerate(pictures)
-            for cell in picture.cells
-        ]
-        number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        if len(number_of) <= most:
-            break
-    return torch.tensor([number_of[name] for name in names], dtype=torch.long)
+def blur(pixels: np.ndarray, width: float) -> np.ndarray:
+    """A picture in which nothing narrower than `width` pixels is left."""
+    across = (width, width, *([0] * (pixels.ndim - 2)))
+    return np.asarray(scipy.ndimage.gaussian_filter(pixels, across), dtype=np.float32)
 
 
-def _members(block: Tensor) -> Tensor:
-    """(P,) -> which patches are in each block: (blocks, P) bool."""
-    blocks = int(block.max()) + 1 if len(block) else 0
-    return torch.arange(blocks)[:, None] == block[None, :]
-
-
-def _runs(read: list[int], most: int) -> list[list[int]]:
-    """The words read, each alone, or in runs that are few enough; none reaches over words that were not read."""
-    length = max(1, -(-len(read) // most))
-    runs: list[list[int]] = []
-    for word in read:
-        if runs and len(runs[-1]) < length and runs[-1][-1] == word - 1:
-            runs[-1].append(word)
-        else:
-            runs.append([word])
-    return runs
-
-
-def _run_tokens(case: Features, runs: list[list[int]]) -> Tensor:
-    """Which word pieces make up each run of words: (runs, T) bool."""
-    run_of = {word: number for number, run in enumerate(runs) for word in run}
-    owner = torch.tensor([run_of.get(word, -1) for word in case.layout.word_of], dtype=torch.long)
-    return owner[None, :] == torch.arange(len(runs))[:, None]
-
-
-def _overlays(case: Features, worth: np.ndarray) -> tuple[Overlay, ...]:
-    """Worth of all patches (P,) -> one overlay for each picture."""
-    overlays = []
-    start = 0
-    for image in case.layout.pictures:
-        cells = np.full(image.grid[0] * image.grid[1], np.nan, dtype=np.float32)
-        cells[list(image.cells)] = worth[start : start + len(image.cells)]
-        start += len(image.cells)
-        overlays.append(Overlay(cells.reshape(image.grid), image.placement))
-    return tuple(overlays)
-
-
-def _weights(case: Features, runs: list[list[int]], worth: np.ndarray) -> tuple[WordWeight, ...]:
-    """Worth of the runs of words -> with their places in the note."""
-    spans = case.layout.spans
-    return tuple(WordWeight(spans[run[0]][0], spans[run[-1]][1], float(worth[i])) for i, run in enumerate(runs))
+def shown_as(model: Model, case: Features, number: int, image: Image) -> Features:
+    """The same case with one of its pictures changed and encoded anew, trunk and all."""
+    start = sum(len(layout.cells) for layout in case.layout.pictures[:number])
+    patches = model.encoders.encode_picture(image, keep_trunk=bool(case.trunks))
+    changed, trunks = case.image.clone(), list(case.trunks)
+    changed[start : start + len(patches.tokens)] = patches.tokens
+    if trunks:
+        trunks[number] = patches.trunk
+    return replace(case, image=changed, trunks=tuple(trunks))

@@ -2,9 +2,10 @@
 
 What the frozen parts below them make of a case, and of its augmented views, was made once and lies in the cache. Each
 of a few folds teaches a copy on the cases of the other folds (cross-fitting). Its head begins at nothing and learns
-faster than the copy; begun as the exact probe of the frozen features it taught the copy little. Fusion
-sees a case that taught as the copy does that has never met its patient, and every other case as all copies do in the
-mean. Cases that validate do not teach: they are seen as new ones will be, and what is chosen on them holds for those.
+faster than the copy; begun as the exact probe of the frozen features it taught the copy little. Fusion gets what the
+head says of each patch or word piece, beside the frozen features: of a case that taught what the copy says that has
+never met its patient, of every other case what all copies say in the mean. Cases that validate do not teach: they are
+seen as new ones will be, and what is chosen on them holds for those.
 
 B cases, F pictures, T word pieces, L labels.
 """
@@ -28,7 +29,7 @@ from medmm.learn.fit import Epoch, loss_of
 from medmm.learn.fuse import Tell
 from medmm.learn.split import Part, folds_by_patient
 from medmm.model.encode import EncodedCase, EncodedStudy, Encoders, FeatureCache
-from medmm.model.encoders import Tail, UpperLayers
+from medmm.model.encoders import Tail, Taught, UpperLayers
 
 _RANK = 8
 _MOST_PICTURES = 4
@@ -72,7 +73,7 @@ def adapt(
         return encoders, chosen
     fold_of = folds_by_patient([row.row.patient_id for row in pupils], config.folds, run.training.seed)
     own = {row.row.case_id: int(fold) for row, fold in zip(pupils, fold_of, strict=True)}
-    taught: dict[str, list[nn.Module]] = {"image": [], "note": []}
+    taught: dict[str, list[Taught]] = {"image": [], "note": []}
     for lesson in lessons:
         for fold in range(config.folds):
             cases = [row for row in pupils if own[row.row.case_id] != fold and lesson.has(row.case)]
@@ -94,7 +95,7 @@ def adapt(
 
 def _teach(
     lesson: _Lesson, rows: Sequence[EncodedRow], run: RunConfig, multi_class: bool, folder: Path, tell: Tell
-) -> nn.Module:
+) -> Taught:
     """One copy, taught on some cases, in eval mode."""
     targets = torch.tensor([list(row.row.targets.values()) for row in rows], dtype=torch.float32)
     patients = tuple(row.row.patient_id for row in rows)
@@ -112,7 +113,7 @@ def _teach(
     pursue(student, Material(patients, batch), course, folder, _Told(folder.name, tell))
     if merge is not None:
         merge()
-    return student.taught.requires_grad_(False).eval().to(home)
+    return Taught(student.taught, student.head).requires_grad_(False).eval().to(home)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +183,8 @@ class _Lesson(Protocol):
     def pooled(self, taught: nn.Module, **inputs: Tensor) -> Tensor:
         """What is made of each case, in the mean: (B, width)."""
 
-    def seen(self, case: EncodedCase, taught: Sequence[nn.Module]) -> EncodedCase:
-        """A case of the frozen encoders, and beside it what the taught copies make of it."""
+    def seen(self, case: EncodedCase, taught: Sequence[Taught]) -> EncodedCase:
+        """A case of the frozen encoders, and beside it what the taught copies say of it."""
 
 
 class _ImageLesson:
@@ -232,11 +233,11 @@ class _ImageLesson:
         whose = functional.one_hot(owner).to(pictures.dtype)  # (F, B)
         return torch.as_tensor((whose.T @ pictures) / whose.sum(dim=0)[:, None])
 
-    def seen(self, case: EncodedCase, taught: Sequence[nn.Module]) -> EncodedCase:
+    def seen(self, case: EncodedCase, taught: Sequence[Taught]) -> EncodedCase:
         """Study and prior, each flat picture as it is and not as a view."""
         return replace(case, study=self._seen(case.study, taught), prior=self._seen(case.prior, taught))
 
-    def _seen(self, study: EncodedStudy | None, taught: Sequence[nn.Module]) -> EncodedStudy | None:
+    def _seen(self, study: EncodedStudy | None, taught: Sequence[Taught]) -> EncodedStudy | None:
         if study is None:
             return None
         count = len(study.flat)
@@ -282,7 +283,7 @@ class _NoteLesson:
         made = torch.cat([middle, taught(middle, words)], dim=-1) * words[..., None]
         return torch.as_tensor(made.sum(dim=1) / words.sum(dim=1, keepdim=True))
 
-    def seen(self, case: EncodedCase, taught: Sequence[nn.Module]) -> EncodedCase:
+    def seen(self, case: EncodedCase, taught: Sequence[Taught]) -> EncodedCase:
         """The note's word pieces."""
         if case.note is None:
             return case

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from medmm.errors import CohortError
-from medmm.explain.contribution import predict
+from medmm.explain.contribution import predictions
 from medmm.judge.comparison import Comparison
 from medmm.judge.evaluation import Cost, Evaluation
 from medmm.judge.paired import Pair
@@ -26,8 +26,6 @@ from medmm.model.folder import Model
 from medmm.model.fusion import Fusion
 from medmm.read.cohort import Cohort
 from medmm.result import Prediction
-
-_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,12 +107,8 @@ def read_split(path: Path) -> dict[str, str]:
 def answer(model: Model, cases: Sequence[EncodedRow]) -> Answers:
     """Everything that a model says of encoded cases; a label of the model that the cohort does not know is NaN."""
     examples = examples_of(model, cases)
-    heard = Heard.nothing(model.network, examples)
-    predictions: list[Prediction] = []
-    for first in range(0, len(examples), _AT_ONCE):
-        with heard.listening(first):
-            predictions += predict(model, examples.features[first : first + _AT_ONCE])
-    return Answers(tuple(cases), examples, tuple(predictions), heard)
+    heard = Heard.of(model.network, examples)
+    return Answers(tuple(cases), examples, predictions(model, examples.features, heard.logits), heard)
 
 
 def evaluate(
@@ -145,7 +139,7 @@ def evaluate(
     said = answer(model, encoded.cases)
     comparison = _comparison(model, said)
     network = model.network
-    before, _ = said.heard.shown()
+    before = said.heard.shown()
     answering_s = time.perf_counter() - start
     gates = network.body.gate if isinstance(network.body, Fusion) else None
     cases = len(said.cases)

@@ -40,24 +40,24 @@ _RIDGE_FOLDS = 5
 
 def train_network(
     network: Network, train: Examples, validation: Examples, config: TrainingConfig, work: Path, tell: Tell
-) -> Examples:
+) -> tuple[Examples, Examples]:
     """Run every stage that the network's body needs, then calibrate on validation.
 
     Returns:
-        The validation cases, with what heads said of them that had seen none of them: whatever else is chosen on them
-        must be chosen with it.
+        The training cases and the validation cases, with what heads said of them that had not seen the case, or none of
+        those that validate: whatever else is chosen on them must be chosen with it.
     """
     if isinstance(network.body, Textbook):
         Stage("concat", work / "concat", tell).run(network.body, train, validation, config, network.multi_class)
     else:
-        validation = train_fusion(network.body, train, validation, config, work, tell)
+        train, validation = train_fusion(network.body, train, validation, config, work, tell)
     calibrate(network, validation)
-    return validation
+    return train, validation
 
 
 def train_fusion(
     body: Fusion, train: Examples, validation: Examples, config: TrainingConfig, work: Path, tell: Tell
-) -> Examples:
+) -> tuple[Examples, Examples]:
     """Heads in folds; stack and shares on what they say of the fold they did not see; a correction on top.
 
     Returns:
@@ -72,7 +72,7 @@ def train_fusion(
     if isinstance(body.rule, Corrected):
         Stage("interaction", work / "interaction", tell).run(body, train, validation, config, body.multi_class)
         choose_gates(body, validation)
-    return validation
+    return train, validation
 
 
 def fit_heads(body: Fusion, train: Examples, config: TrainingConfig, held_back: np.ndarray | None = None) -> Tensor:

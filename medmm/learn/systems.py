@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medmm.case import MODALITIES
 from medmm.config import FusionConfig
-from medmm.learn.fit import Examples, infer
+from medmm.learn.fit import Examples
 from medmm.learn.fuse import stacked_ensemble
-from medmm.model.fusion import PATTERNS, Fusion, Network, pattern_of
+from medmm.model.fusion import Fusion, Network, pattern_of
 
 FUSED = "fused"
 LATE = "late ensemble (mean)"
@@ -23,39 +21,30 @@ STACK = "late ensemble (stack)"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heard:
-    """What the body of a network said of cases while somebody else asked it, so that it is not asked again."""
+    """What a network says of cases with each set of modalities shown, so that nobody asks it again."""
 
     network: Network
     present: Tensor
     """(N, M) bool: what each case has and the network knows."""
     logits: Tensor
-    """(N, PATTERNS, L) before calibration, by what was shown of the case; NaN where nobody asked."""
+    """(PATTERNS, N, L) before calibration, see `Network.each`."""
 
     @classmethod
-    def nothing(cls, network: Network, cases: Examples) -> Heard:
-        """Nothing yet, of these cases."""
-        logits = torch.full((len(cases), PATTERNS, cases.targets.shape[1]), torch.nan)
+    def of(cls, network: Network, cases: Examples, at_once: int = 64) -> Heard:
+        """Ask about every case, a batch at a time."""
+        with torch.inference_mode():
+            firsts = range(0, len(cases), at_once)
+            batches = [cases.batch(range(first, min(first + at_once, len(cases))))[0] for first in firsts]
+            logits = torch.cat([network.each(batch) for batch in batches], dim=1)
         return cls(network, cases.present & torch.tensor(network.keep), logits)
 
-    @contextmanager
-    def listening(self, first: int) -> Iterator[None]:
-        """Keep what is said of batches whose first case is this one."""
-
-        def keep(_: nn.Module, shown: tuple[Any, ...], said: Tensor) -> None:
-            there = shown[0].present.cpu()
-            self.logits[torch.arange(first, first + len(there)), pattern_of(there)] = said.float().cpu()
-
-        with self.network.body.register_forward_hook(keep):
-            yield
-
-    def shown(self, sides: Sequence[str] = MODALITIES) -> tuple[Tensor, Tensor]:
-        """Logits (N, L) of the cases with these modalities at most, and their patterns (N,)."""
-        pattern = pattern_of(self.present & _among(sides))
-        return self.logits[torch.arange(len(pattern)), pattern], pattern
+    def shown(self, sides: Sequence[str] = MODALITIES) -> Tensor:
+        """Logits of the cases with these modalities at most: (N, L)."""
+        return self.logits[int(pattern_of(_among(sides)[None]))]
 
     def answers(self, sides: Sequence[str] = MODALITIES) -> Tensor:
         """The same, calibrated: log-odds (N, L)."""
-        return self.network.calibrated(*self.shown(sides)).float()
+        return self.network.calibrated(self.shown(sides), pattern_of(self.present & _among(sides))).float()
 
 
 def systems_of(
@@ -69,17 +58,17 @@ def systems_of(
         fusion: which modalities the network uses.
         heard: what it said of the same cases; None asks it.
     """
+    said = Heard.of(network, cases) if heard is None else heard
 
     def shown(sides: Sequence[str]) -> Tensor:
-        said = infer(network, cases, keep=_among(sides)) if heard is None else heard.answers(sides)
-        return said.sigmoid()
+        return said.answers(sides).sigmoid()
 
     systems = {FUSED: shown(MODALITIES)}
     if isinstance(network.body, Fusion):
         alone: dict[str, Tensor] = {side: shown([side]) for side in MODALITIES if side in fusion.modalities}
         pairs = _pairs(tuple(alone))
         if len(alone) > 1:
-            systems |= {f"{side} only": said for side, said in alone.items()}
+            systems |= {f"{side} only": one for side, one in alone.items()}
         systems |= {" + ".join(pair) + " only": shown(pair) for pair in pairs}
         systems[LATE] = _mean(alone, cases.present)
         stack = stacked_ensemble(network.body, cases)

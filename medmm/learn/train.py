@@ -18,6 +18,7 @@ import torch
 from medmm.case import MODALITIES
 from medmm.config import RunConfig
 from medmm.errors import CohortError, ConfigError, DataError
+from medmm.explain.similar import SIMILAR, Memory
 from medmm.files import write_whole
 from medmm.judge.comparison import Comparison, pooled
 from medmm.learn.adapt import adapt
@@ -28,6 +29,7 @@ from medmm.learn.fuse import train_network
 from medmm.learn.processes import agree, is_main, rank, share, wait
 from medmm.learn.split import PARTS, Part, split_fold, split_patients, split_without_test
 from medmm.learn.systems import systems_of
+from medmm.learn.typical import typical_of
 from medmm.model.encode import Encoders, FeatureCache
 from medmm.model.folder import Card, Model, build_network, limits_by_name
 from medmm.model.fusion import Fusion, Network
@@ -183,7 +185,12 @@ def _train_model(
     learned = learn_parts(prepared, parts, run, out / "work", listener)
     if is_main():
         card = _card(prepared, parts, run, learned)
-        model = Model.save(out / "model", card, learned.network, learned.encoders, _likeness(learned, run))
+        cases, seed = prepared.by_part(parts)["train"], run.training.seed
+        typical = typical_of(prepared.cohort, cases, prepared.encoders, prepared.cache, seed)
+        model = Model.save(out / "model", card, learned.network, learned.encoders, _likeness(learned, run), typical)
+        memory = _memory(learned, run)
+        if memory is not None:
+            write_whole(out / SIMILAR, memory.save)
     wait()
     return (model if is_main() else Model.load(out / "model")), learned
 
@@ -222,8 +229,11 @@ def learn_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, work:
     sets = {part: _examples(cases, encoders, bins) for part, cases in chosen.items()}
     torch.manual_seed(run.training.seed)
     network = build_network(prepared.cohort.config, run, encoders)
-    told = train_network(network, sets["train"], sets["validation"], run.training, work / "model", listener.epoch)
-    return Learned(network, encoders, bins, sets | {"validation": told}, decide(network, told, run.decision))
+    train, told = train_network(
+        network, sets["train"], sets["validation"], run.training, work / "model", listener.epoch
+    )
+    sets |= {"train": train, "validation": told}
+    return Learned(network, encoders, bins, sets, decide(network, told, run.decision))
 
 
 def _likeness(learned: Learned, run: RunConfig) -> Likeness:
@@ -238,6 +248,21 @@ def _likeness(learned: Learned, run: RunConfig) -> Likeness:
         run.fusion.modalities,
         channels=channels,
         seed=run.training.seed,
+    )
+
+
+def _memory(learned: Learned, run: RunConfig) -> Memory | None:
+    """The training cases as their heads decide them; None of a network without heads."""
+    train = learned.sets["train"]
+    if train.heard is None:
+        return None
+    return Memory.build(
+        train.heard.numpy(),
+        train.present.numpy(),
+        train.targets.numpy(),
+        [case.case_id for case in train.features],
+        train.patients,
+        run.training.seed,
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medmm.case import MODALITIES
+from medmm.model.encoders import Trunk
 from medmm.placement import Placement
 from medmm.slices import Picture
 
@@ -42,6 +43,8 @@ class Features:
     """(R,) bool."""
     layout: Layout
     remarks: tuple[str, ...] = ()
+    trunks: tuple[Trunk | None, ...] = ()
+    """One for each of `layout.pictures` if the case is to be explained, see EncodedStudy.trunks."""
 
     @property
     def present(self) -> tuple[bool, bool, bool]:
@@ -100,8 +103,8 @@ class Batch:
     record_mask: Tensor
     """(B, R)."""
     heard: Tensor | None = None
-    """(B, M, L) out-of-fold logits: in training they stand for the heads, so that nothing learns from a head that
-    has seen the case; None in use."""
+    """(B, M, L) what the heads say, where they need not be asked: in training out-of-fold logits, so that nothing
+    learns from a head that has seen the case."""
 
     @property
     def present(self) -> Tensor:

@@ -30,7 +30,9 @@ from medmm.model.batch import PLACE, PRIOR, Features, ImageLayout, Layout
 from medmm.model.encoders import (
     ImageEncoder,
     Patches,
+    Taught,
     TextEncoder,
+    Trunk,
     VolumeEncoder,
     load_image_encoder,
     load_text_encoder,
@@ -73,6 +75,8 @@ class EncodedStudy:
     """See Study.time."""
     flat: tuple[int, ...] = ()
     """Which of `images` went through the image encoder: films and slices, but not the planes of a volume encoder."""
+    trunks: tuple[Trunk | None, ...] = ()
+    """One for each of `images` where they were asked for, None for a plane; they are not cached."""
     maps: str = ""
     """Name in the cache of what the encoder's trunk made of them and of their views, see FeatureCache.maps."""
 
@@ -139,10 +143,17 @@ class Encoders:
         """Channels of a patch: those of the image encoder, then those of the volume encoder if there is one."""
         return self.image.width + (self.volume.width if self.volume else 0)
 
-    def encode(self, case: Case, *, prior: bool) -> EncodedCase:
-        """All sides of a case; `prior` says whether the model knows what to do with an earlier study."""
-        study = self.encode_study(case.study) if case.study else None
-        earlier = self.encode_study(case.prior) if case.prior and study and prior else None
+    def encode(self, case: Case, *, prior: bool, keep_trunks: bool = False) -> EncodedCase:
+        """All sides of a case.
+
+        Args:
+            case: as it was read.
+            prior: whether the model knows what to do with an earlier study.
+            keep_trunks: whether the case will be explained, see EncodedStudy.trunks.
+        """
+        study = self.encode_study(case.study, keep_trunks=keep_trunks) if case.study else None
+        wanted = case.prior if study and prior else None
+        earlier = self.encode_study(wanted, keep_trunks=keep_trunks) if wanted else None
         remarks = remarks_of(case.note, case.record, case.remarks)
         if case.prior and earlier is None:
             remarks += ("prior study left out: the model knows none",)
@@ -150,9 +161,9 @@ class Encoders:
         values: Mapping[str, RecordValue] = case.record.values if case.record else {}
         return EncodedCase(case.case_id, study, earlier, note, values, remarks)
 
-    def encode_study(self, study: Study) -> EncodedStudy:
+    def encode_study(self, study: Study, *, keep_trunks: bool = False) -> EncodedStudy:
         """Each film, and each slice or volume, through its encoder, alone."""
-        seen = list(self._seen(study))
+        seen = list(self._seen(study, keep_trunks))
         said = [*study.remarks, *(remark for image in study.images for remark in image.remarks)]
         for number, volume in enumerate(study.volumes):
             said += [*volume.remarks, *self._said_of(volume, sum(one.picture.volume == number for one in seen))]
@@ -163,7 +174,14 @@ class Encoders:
             remarks=tuple(dict.fromkeys(said)),
             time=study.time,
             flat=tuple(number for number, one in enumerate(seen) if one.flat),
+            trunks=tuple(one.patches.trunk for one in seen) if keep_trunks else (),
         )
+
+    def encode_picture(self, image: Image, *, keep_trunk: bool = False) -> Patches:
+        """One film or slice, its patches as they stand in EncodedStudy.tokens."""
+        patches = self.image.encode(image, self._flips(image), keep_trunk=keep_trunk)
+        behind = self.image_width - self.image.width
+        return replace(patches, tokens=torch.nn.functional.pad(patches.tokens, (0, behind)))
 
     def encode_views(self, study: Study, encoded: EncodedStudy, config: AdaptConfig) -> Tensor:
         """What the image encoder's trunk makes of each flat picture and of its views: (1 + views, F, C, N, N)."""
@@ -172,28 +190,28 @@ class Encoders:
         maps = [self.image.views(image, config.views, self._flips(image)) for image in images]
         return torch.stack(maps, dim=1) if maps else torch.zeros(1 + config.views, 0, 0, 0, 0).half()
 
-    def beside(self, study: EncodedStudy, maps: Tensor, tails: Sequence[nn.Module]) -> EncodedStudy:
-        """A study as the frozen encoders left it, and beside its flat patches what taught tails make of them.
+    def beside(self, study: EncodedStudy, maps: Tensor, taught: Sequence[Taught]) -> EncodedStudy:
+        """A study as the frozen encoders left it, and beside its flat patches what taught copies say of them.
 
         Args:
             study: encoded by these encoders.
             maps: what the image encoder's trunk made of its flat pictures (F, C, N, N).
-            tails: copies of the image encoder's tail with other weights.
+            taught: copies of the image encoder's tail with other weights, and their heads.
         """
         frozen = self.image.frozen_width
-        more = torch.zeros(len(study.tokens), frozen - self.image.trunk_width).half()
+        more = torch.zeros(len(study.tokens), taught[0].head.out_features).half()
         ends = np.cumsum([len(layout.cells) for layout in study.images])
         for number, trunk_map in zip(study.flat, maps, strict=True):
             layout = study.images[number]
             patches = slice(int(ends[number]) - len(layout.cells), int(ends[number]))
-            more[patches] = self.image.beside(trunk_map[None], layout.placement, tails)
+            more[patches] = self.image.beside(trunk_map[None], layout.placement, taught)
         return replace(study, tokens=torch.cat([study.tokens[:, :frozen], more, study.tokens[:, frozen:]], dim=1))
 
-    def taught(self, tails: Sequence[nn.Module], uppers: Sequence[nn.Module]) -> Encoders:
-        """The same encoders, beside them taught tails of the image network and upper layers of the text network."""
+    def taught(self, images: Sequence[Taught], notes: Sequence[Taught]) -> Encoders:
+        """The same encoders, beside them taught copies of the image network and of the text network."""
         other = copy.copy(self)
         other.image, other.text = copy.deepcopy(self.image), copy.deepcopy(self.text)
-        other.image.taught, other.text.taught = nn.ModuleList(tails).eval(), nn.ModuleList(uppers).eval()
+        other.image.taught, other.text.taught = nn.ModuleList(images).eval(), nn.ModuleList(notes).eval()
         return other
 
     def save_taught(self, path: Path) -> None:
@@ -204,7 +222,7 @@ class Encoders:
             f"{name}.{number}.{key}": value.cpu().contiguous()
             for name, tower in (("image", self.image), ("note", self.text))
             for number, taught in enumerate(tower.taught)
-            for key, value in taught.learns.state_dict().items()  # type: ignore[union-attr]  # Tail or UpperLayers
+            for key, value in taught.learns.state_dict().items()  # type: ignore[union-attr]  # Taught
         }
         save_file(state, path)
 
@@ -225,7 +243,9 @@ class Encoders:
             ):
                 numbers = {int(key.split(".")[1]) for key in state if key.startswith(f"{name}.")}
                 for number in sorted(numbers):
-                    taught, mine = make(), f"{name}.{number}."
+                    mine = f"{name}.{number}."
+                    labels, width = state[f"{mine}head.weight"].shape
+                    taught = Taught(make(), nn.Linear(width, labels))
                     taught.learns.load_state_dict(
                         {key.removeprefix(mine): value for key, value in state.items() if key.startswith(mine)}
                     )
@@ -264,12 +284,15 @@ class Encoders:
                 prior=case.prior.images if case.prior else (),
             ),
             remarks=(*said, *(note.remarks if note else ()), *case.remarks),
+            trunks=tuple(trunk for study in studies for trunk in study.trunks),
         )
 
-    def _seen(self, study: Study) -> Iterator[_Seen]:
+    def _seen(self, study: Study, keep_trunks: bool) -> Iterator[_Seen]:
         """What the encoders make of each picture, in the order of films, volumes and slices."""
         for index, image in enumerate(study.images):
-            yield _Seen(self._flat(self._patches(image)), Picture(index), _FILM, 0.5, view_index(image))
+            yield _Seen(
+                self.encode_picture(image, keep_trunk=keep_trunks), Picture(index), _FILM, 0.5, view_index(image)
+            )
         for number, volume in enumerate(study.volumes):
             if self.volume is not None and _has_shape(volume):
                 for plane in self.volume.encode(volume):
@@ -280,23 +303,14 @@ class Encoders:
             chosen, depth = spread_slices(volume, self.volume_slices), depths(volume)
             kind = _FRAME if volume.affine is None else _SLICE
             for index, image in zip(chosen, slice_images(volume, chosen), strict=True):
-                patches = self._flat(self._patches(image))
+                patches = self.encode_picture(image, keep_trunk=keep_trunks)
                 yield _Seen(patches, Picture(index, number), kind, float(depth[index]))
-
-    def _patches(self, image: Image) -> Patches:
-        """One film or slice through the image encoder."""
-        return self.image.encode(image, self._flips(image))
 
     def _flips(self, image: Image) -> Flips:
         """Which mirrorings leave an image as likely as it was."""
         if self.image_flips == "auto":
             return "both" if image.pixels.ndim == 3 else "none"
         return self.image_flips
-
-    def _flat(self, patches: Patches) -> Patches:
-        """Patches of the image encoder, as wide as those of both encoders."""
-        behind = self.image_width - self.image.width
-        return replace(patches, tokens=torch.nn.functional.pad(patches.tokens, (0, behind)))
 
     def _said_of(self, volume: Volume, pictures: int) -> Iterator[str]:
         """How a volume was shown and read."""

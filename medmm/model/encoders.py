@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -46,6 +46,45 @@ _WINDOWS = 32
 _WORD = re.compile(r"\w+(?:['’.,/-]\w+)*")
 
 
+class Taught(nn.Module):
+    """A taught copy of an encoder's upper part with its own head: what it says of each patch or word piece.
+
+    Copies that were taught on other cases drift apart, and their features mean other things; what their heads say of a
+    label means the same, so that it can be averaged. The head is linear: the mean over a picture's cells is what the
+    copy says of the picture.
+    """
+
+    def __init__(self, part: Tail | UpperLayers, head: nn.Linear) -> None:
+        super().__init__()
+        self.part, self.head = part, head
+
+    @property
+    def learns(self) -> nn.ModuleDict:
+        """What was taught of it, by name."""
+        return nn.ModuleDict({"part": self.part.learns, "head": self.head})
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """What the part takes -> of a tail (B, L, G, G), of upper layers (B, T, L)."""
+        if isinstance(self.part, Tail):
+            return functional.conv2d(self.part(*given), self.head.weight[:, :, None, None], self.head.bias)
+        return torch.as_tensor(self.head(torch.cat([given[0], self.part(*given)], dim=-1)))
+
+
+def _labels_of(taught: nn.ModuleList) -> int:
+    """How many labels taught copies speak of; 0 of none."""
+    return cast("Taught", taught[0]).head.out_features if len(taught) else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trunk:
+    """What the image encoder's trunk made of one image: all that explaining needs of it."""
+
+    maps: Tensor
+    """(turnings, C, N, N) float32, on the encoder's device."""
+    flips: Flips
+    """Which turnings they are, see `turnings`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patches:
     """What the image encoder made of one image."""
@@ -57,6 +96,8 @@ class Patches:
     grid: tuple[int, int]
     """Cells down and across the square."""
     placement: Placement
+    trunk: Trunk | None = None
+    """What they were made from, where it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +176,21 @@ class ImageEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Channels of a patch: those of the frozen network, and behind them those of its taught tails, if any."""
-        return self.frozen_width + (self.frozen_width - self.trunk_width if self.taught else 0)
+        """Channels of a patch: those of the frozen network, and behind them what its taught copies say, if any."""
+        return self.frozen_width + _labels_of(self.taught)
 
     @torch.inference_mode()
-    def encode(self, image: Image, flips: Flips = "none") -> Patches:
+    def encode(self, image: Image, flips: Flips = "none", *, keep_trunk: bool = False) -> Patches:
         """One image -> its patches; `flips` says which mirrorings leave it as likely as it was."""
         square, placement = image_tensor(image, self.size, self.mean, self.deviation)
-        turned = turnings(flips)
-        maps = self.trunk_maps([turn.there(square) for turn in turned])
-        features = [turn.back(one) for turn, one in zip(turned, self.tail(maps), strict=True)]
-        patches = _patches(torch.stack(features).mean(dim=0, keepdim=True), placement)
-        if not self.taught:
-            return patches
-        return replace(
-            patches, tokens=torch.cat([patches.tokens, self.beside(maps[:1], placement, self.taught)], dim=1)
-        )
+        trunk = Trunk(self.trunk_maps([turn.there(square) for turn in turnings(flips)]), flips)
+        return replace(_patches(self.top(trunk), placement), trunk=trunk if keep_trunk else None)
+
+    def top(self, trunk: Trunk) -> Tensor:
+        """The last maps of one image (1, width, G, G), as `encode` cuts them into patches; gradients flow through."""
+        turned = zip(turnings(trunk.flips), self.tail(trunk.maps), strict=True)
+        frozen = torch.stack([turn.back(one) for turn, one in turned]).mean(dim=0, keepdim=True)
+        return torch.cat([frozen, self._beside(trunk.maps[:1], self.taught)], dim=1) if self.taught else frozen
 
     @torch.inference_mode()
     def views(self, image: Image, count: int, flips: Flips) -> Tensor:
@@ -162,20 +202,23 @@ class ImageEncoder(nn.Module):
         return _to_half(self.trunk_maps(list(squares)).cpu())
 
     @torch.inference_mode()
-    def beside(self, trunk_map: Tensor, placement: Placement, taught: Iterable[nn.Module]) -> Tensor:
-        """What stands beside the frozen patches of one image: what taught tails make of it, in the mean.
+    def beside(self, trunk_map: Tensor, placement: Placement, taught: Iterable[Taught]) -> Tensor:
+        """What stands beside the frozen patches of one image: what taught copies say of each, in the mean.
 
         Args:
             trunk_map: what the trunk made of it (1, C, N, N).
             placement: where it lies in its square.
-            taught: copies of `tail` with other weights.
+            taught: copies of `tail` with other weights, and their heads.
 
         Returns:
-            (P, F) float16.
+            (P, L) float16.
         """
         device = next(self.trunk.parameters()).device
-        maps = torch.stack([tail(trunk_map.float().to(device)) for tail in taught]).mean(dim=0)
-        return _patches(maps[:, self.trunk_width :], placement).tokens
+        return _patches(self._beside(trunk_map.float().to(device), taught), placement).tokens
+
+    def _beside(self, trunk_map: Tensor, taught: Iterable[nn.Module]) -> Tensor:
+        """(1, C, N, N) -> what taught copies say of each cell, in the mean: (1, L, G, G)."""
+        return torch.stack([copy(trunk_map) for copy in taught]).mean(dim=0)
 
     def new_tail(self) -> Tail:
         """A copy of the tail that may be taught."""
@@ -250,8 +293,8 @@ class TextEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Channels of a word piece: those of the frozen network, and behind them those of its taught layers, if any."""
-        return self.frozen_width + (self.frozen_width // 2 if self.taught else 0)
+        """Channels of a word piece: those of the frozen network, and behind them what its taught copies say, if any."""
+        return self.frozen_width + _labels_of(self.taught)
 
     @torch.inference_mode()
     def encode(self, note: Note) -> Words:
@@ -275,15 +318,15 @@ class TextEncoder(nn.Module):
 
     @torch.inference_mode()
     def beside(self, tokens: Tensor, taught: Iterable[nn.Module]) -> Tensor:
-        """What stands beside the frozen word pieces of one note: what taught upper layers make of it, in the mean.
+        """What stands beside the frozen word pieces of one note: what taught copies say of each, in the mean.
 
         Args:
             tokens: of the frozen network (T, W). A note that is longer than `max_words` is read in windows again, from
                 what the lower layers made of it.
-            taught: UpperLayers of this network with other weights.
+            taught: upper layers of this network with other weights, and their heads.
 
         Returns:
-            (T, W / 2) float16.
+            (T, L) float16.
         """
         middle = tokens[:, : self.frozen_width // 2].float().to(next(self.network.parameters()).device)
         kept = []

@@ -7,6 +7,7 @@
     text_encoder/               likewise, with its tokenizer
     taught.safetensors          only if the encoders were adapted: their taught tails and upper layers
     likeness.safetensors        what cases like the training cases look like
+    typical.safetensors         what their pictures look like in the mean
 
 Nothing in it can run code: safetensors and JSON, and no remote code from a hub.
 """
@@ -14,10 +15,10 @@ Nothing in it can run code: safetensors and JSON, and no remote code from a hub.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -34,8 +35,11 @@ from medmm.model.encode import TAUGHT, Encoders
 from medmm.model.fusion import PATTERNS, Network, modalities_of
 from medmm.model.heads import Widths
 from medmm.model.likeness import LIKENESS, Likeness
+from medmm.model.typical import TYPICAL, Typical
 from medmm.result import Limits
 from medmm.tensors import BINS, RecordBins
+
+T = TypeVar("T")
 
 
 class Card(Dials):
@@ -71,9 +75,11 @@ class Model:
     network: Network
     encoders: Encoders
     model_id: str
-    """First 12 hexadecimal digits of the digest of model.json, network.safetensors and likeness.safetensors."""
+    """First 12 hexadecimal digits of the digest of model.json, network.safetensors, and what else was learnt."""
     likeness: Likeness | None = None
     """What cases like the training cases look like; None of a model that never learnt it."""
+    typical: Typical | None = None
+    """What their pictures look like in the mean, which overlays are held against; None of a model without pictures."""
 
     @classmethod
     def load(cls, folder: Path) -> Model:
@@ -107,11 +113,18 @@ class Model:
             network.load_state_dict(weights)
         except RuntimeError:
             raise ModelError(f"{folder} holds weights of another shape", "Copy the whole folder again") from None
-        return cls(card, network.eval(), encoders, _identity(folder), _likeness(folder / LIKENESS))
+        likeness, typical = _kept(Likeness.load, folder / LIKENESS), _kept(Typical.load, folder / TYPICAL)
+        return cls(card, network.eval(), encoders, _identity(folder), likeness, typical)
 
     @classmethod
     def save(
-        cls, folder: Path, card: Card, network: Network, encoders: Encoders, likeness: Likeness | None = None
+        cls,
+        folder: Path,
+        card: Card,
+        network: Network,
+        encoders: Encoders,
+        likeness: Likeness | None = None,
+        typical: Typical | None = None,
     ) -> Model:
         """Write the folder and give back the model that it holds."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,9 +140,11 @@ class Model:
             write_whole(folder / TAUGHT, encoders.save_taught)
         if likeness is not None:
             write_whole(folder / LIKENESS, likeness.save)
+        if typical is not None:
+            write_whole(folder / TYPICAL, typical.save)
         content = card.model_dump_json(indent=2) + "\n"
         write_whole(folder / "model.json", lambda path: path.write_text(content, encoding="utf-8"))
-        return cls(card, network.eval(), encoders, _identity(folder), likeness)
+        return cls(card, network.eval(), encoders, _identity(folder), likeness, typical)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -141,9 +156,10 @@ class Model:
         """How record values become numbers."""
         return RecordBins(self.card.cohort.record, self.card.record_edges)
 
-    def encode(self, case: Case) -> Features:
-        """The case through the encoders; the costly part of an answer."""
-        return self.encoders.features(self.encoders.encode(case, prior=bool(self.card.cohort.prior)), self.bins)
+    def encode(self, case: Case, *, keep_trunks: bool = False) -> Features:
+        """The case through the encoders; the costly part of an answer. To be explained it needs its trunks."""
+        prior = bool(self.card.cohort.prior)
+        return self.encoders.features(self.encoders.encode(case, prior=prior, keep_trunks=keep_trunks), self.bins)
 
     def limits(self, label: str, present: Sequence[str]) -> Limits | None:
         """How sure the model must be of a label for a case that has these of its modalities."""
@@ -181,8 +197,8 @@ def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> N
     return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion)
 
 
-def _likeness(path: Path) -> Likeness | None:
-    """What was kept of it, if anything.
+def _kept(load: Callable[[Path], T], path: Path) -> T | None:
+    """What was kept in a file, if there is one.
 
     Raises:
         ModelError: if it is damaged.
@@ -190,7 +206,7 @@ def _likeness(path: Path) -> Likeness | None:
     if not path.exists():
         return None
     try:
-        return Likeness.load(path)
+        return load(path)
     except Exception as problem:  # safetensors has an error class of its own that is not exported in every version
         raise ModelError(f"{path.name} is damaged ({type(problem).__name__})", "Copy the folder again") from None
 
@@ -213,7 +229,7 @@ def limits_by_name(labels: Sequence[str], limits: np.ndarray) -> dict[str, dict[
 
 def _identity(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in ("model.json", "network.safetensors", LIKENESS):
+    for name in ("model.json", "network.safetensors", LIKENESS, TYPICAL):
         if (folder / name).exists():
             digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:12]

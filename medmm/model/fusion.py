@@ -18,6 +18,8 @@ and weighs nothing. B cases, M modalities, L labels, D width, F pooled features.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -250,6 +252,17 @@ class Network(nn.Module):
         """-> (B, L) calibrated log-odds of each label."""
         batch = batch.only(torch.tensor(self.keep, device=batch.image.device))
         return self.calibrated(self.body(batch), pattern_of(batch.present))
+
+    def each(self, batch: Batch) -> Tensor:
+        """Logits before calibration of the same cases with each set of modalities shown: (PATTERNS, B, L).
+
+        What a head says does not depend on the other sides, so that each is asked once.
+        """
+        batch = batch.only(torch.tensor(self.keep, device=batch.image.device))
+        if isinstance(self.body, Fusion):
+            batch = replace(batch, heard=self.body.said(batch))
+        shown = [batch.only(modalities_of(pattern).to(batch.image.device)) for pattern in range(PATTERNS)]
+        return torch.stack([self.body(one) for one in shown])
 
     def calibrated(self, logits: Tensor, pattern: Tensor) -> Tensor:
         """Logits (B, L) of cases with these patterns (B,) -> log-odds (B, L); of classes the first scale counts."""

@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medmm.case import Case, RecordValue, Study
 from medmm.config import CohortConfig, NumberColumn
 from medmm.errors import DataError
 from medmm.explain.contribution import predict
-from medmm.explain.occlusion import explain
+from medmm.explain.explanation import explain
+from medmm.explain.similar import Memory
 from medmm.model.batch import Features, ImageLayout
 from medmm.model.folder import Model
 from medmm.model.quality import quality_doubts
 from medmm.read import READING
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.pool import read_cases
-from medmm.result import Evidence, Film, Refusal, ScoredCase
+from medmm.result import Evidence, Film, Prediction, Refusal, ScoredCase
 from medmm.slices import part_of, pictures_of
 from medmm.store import STORE, Store
 from medmm.write.picture import FILMS, write_picture
@@ -50,7 +51,24 @@ class Scored:
     refused: tuple[Refusal, ...]
 
 
-def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, workers: int | None = None) -> Scored:
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is given beside every prediction, more than its explanation."""
+
+    memory: Memory | None = None
+    """Training cases to compare with."""
+    deletions: bool = False
+    """Whether it is said of flagged findings without what they would not be."""
+
+
+def score_cohort(
+    model: Model,
+    cohort: Cohort,
+    out: Path,
+    progress: Progress,
+    workers: int | None = None,
+    beside: Beside = Beside(),  # frozen
+) -> Scored:
     """Score every case that is not in `out` yet, then write the tables of all that is.
 
     Args:
@@ -59,6 +77,7 @@ def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, wo
         out: made if it is not there. A run that was stopped goes on where it was.
         progress: told after each case.
         workers: processes that decode; one a core if None.
+        beside: what else is given with each.
     """
     out.mkdir(parents=True, exist_ok=True)
     with Store(out / STORE) as store:
@@ -75,10 +94,10 @@ def score_cohort(model: Model, cohort: Cohort, out: Path, progress: Progress, wo
             else:
                 waiting.append(_encode(model, case, contents[row.case_id], out / FILMS))
             if len(waiting) == _AT_ONCE:
-                store.keep(_score(model, waiting))
+                store.keep(_score(model, waiting, beside))
                 waiting = []
             progress(number, len(cohort.rows))
-        store.keep(_score(model, waiting))
+        store.keep(_score(model, waiting, beside))
         write_predictions(out, (row.prediction for row in store.worklist(model.model_id)))
         write_quarantine(out, store.refusals(model.model_id))
     return Scored(len(left) - len(refused), known, tuple(refused))
@@ -98,6 +117,7 @@ class _Waiting:
     """A case that went through the encoders and waits for the others of its transaction; its pixels are let go."""
 
     features: Features
+    patient_id: str = field(repr=False)
     films: tuple[Film, ...]
     note: str
     record: dict[str, RecordValue]
@@ -108,11 +128,11 @@ class _Waiting:
 
 def _encode(model: Model, case: Case, content: str, films: Path) -> _Waiting:
     """Encode a case and write the pictures that the model was given."""
-    features = model.encode(case)
+    features = model.encode(case, keep_trunks=True)
     shown = list(_films(case.study, features.layout.images, films, prior=False))
     shown += _films(case.prior, features.layout.prior, films, prior=True)
     note, record = case.note.text if case.note else "", dict(case.record.values) if case.record else {}
-    return _Waiting(features, tuple(shown), note, record, content, quality_doubts(case))
+    return _Waiting(features, case.patient_id, tuple(shown), note, record, content, quality_doubts(case))
 
 
 def _films(study: Study | None, layouts: Sequence[ImageLayout], films: Path, *, prior: bool) -> Iterator[Film]:
@@ -125,15 +145,21 @@ def _films(study: Study | None, layouts: Sequence[ImageLayout], films: Path, *, 
         yield Film(image.digest, image.modality, image.view, image.remarks, prior, part_of(study, picture))
 
 
-def _score(model: Model, cases: list[_Waiting]) -> list[ScoredCase]:
+def _score(model: Model, cases: list[_Waiting], beside: Beside) -> list[ScoredCase]:
     """Answer and explain."""
+    answers = predict(model, [case.features for case in cases])
+    return [_scored(model, case, answer, beside) for case, answer in zip(cases, answers, strict=True)]
+
+
+def _scored(model: Model, case: _Waiting, answer: Prediction, beside: Beside) -> ScoredCase:
+    """One answer with its evidence."""
     columns = model.card.cohort.record.items()
     units = {name: column.unit for name, column in columns if isinstance(column, NumberColumn)}
-    return [
-        ScoredCase(
-            replace(prediction, doubts=case.doubts + prediction.doubts),
-            Evidence(case.films, case.note, case.record, units, explain(model, case.features)),
-            case.content,
-        )
-        for case, prediction in zip(cases, predict(model, [case.features for case in cases]), strict=True)
-    ]
+    flips = [finding.label for finding in answer.flagged] if beside.deletions else []
+    explanations = explain(model, case.features, case.note, flips)
+    similar = beside.memory.nearest(model, case.features, case.patient_id) if beside.memory else ()
+    return ScoredCase(
+        replace(answer, doubts=case.doubts + answer.doubts),
+        Evidence(case.films, case.note, case.record, units, explanations, similar),
+        case.content,
+    )

@@ -1,0 +1,81 @@
+"""Integrated gradients at the trunk: what a finding's log-odds owe to each place where a picture is unlike the typical.
+
+Integrated gradients (Sundararajan, Taly & Yan 2017) at the last map whose side is an eighth of the picture's, on the
+way from what the trunk makes of the typical training picture to what it makes of this one, through the tail, the heads
+and the fusion at once. With many steps the cells of a map sum to the log-odds that the picture has beyond the typical
+one. Nothing below the tail is asked, so all labels cost a few passes through a third of the encoder. L labels, N cells
+a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medmm.model.batch import VIEW, Features, collate
+from medmm.model.encoders import Trunk
+from medmm.model.folder import Model
+from medmm.tensors import turnings
+
+_STEPS = 2
+"""On the way; more change little, see `benchmarks.faithfulness`."""
+
+
+def gradient_maps(model: Model, case: Features, steps: int = _STEPS) -> tuple[Tensor, ...]:
+    """Of each picture (L, N, N), in the order of its layout.
+
+    Raises:
+        ValueError: if the case was encoded without its trunks, or a picture has none: a plane of a volume encoder.
+    """
+    trunks = [trunk for trunk in case.trunks if trunk is not None]
+    if not trunks or len(trunks) != len(case.layout.pictures):
+        raise ValueError("integrated gradients need the trunk of every picture")
+    with torch.inference_mode(False), torch.enable_grad():
+        ends = [trunk.maps.clone() for trunk in trunks]
+        starts = _starts(model, case, trunks)
+        slopes = [torch.zeros(len(model.labels), *end.shape) for end in ends]
+        for step in range(steps):
+            share = (step + 0.5) / steps
+            leaves = [start.lerp(end, share).requires_grad_() for start, end in zip(starts, ends, strict=True)]
+            for label, log_odds in enumerate(_answer(model, case, trunks, leaves)):
+                found = torch.autograd.grad(log_odds, leaves, retain_graph=True, allow_unused=True)
+                for total, slope in zip(slopes, found, strict=True):
+                    if slope is not None:
+                        total[label] += slope.float().cpu() / steps
+    moved = [(end - start).float().cpu() for start, end in zip(starts, ends, strict=True)]
+    worth = [(slope * by).sum(dim=2) for slope, by in zip(slopes, moved, strict=True)]  # (L, turnings, N, N)
+    return tuple(_laid_back(trunk, one) for trunk, one in zip(trunks, worth, strict=True))
+
+
+def _starts(model: Model, case: Features, trunks: Sequence[Trunk]) -> list[Tensor]:
+    """The typical picture for each picture, in its turnings; of a model that knows none, the mean of its own cells."""
+    if model.typical is None:
+        return [trunk.maps.mean(dim=(2, 3), keepdim=True).expand_as(trunk.maps).clone() for trunk in trunks]
+    first = np.cumsum([0, *(len(layout.cells) for layout in case.layout.pictures)])[:-1]
+    views = case.place[first, VIEW].long().tolist()
+    typical = [model.typical.laid(view, trunk.flips) for view, trunk in zip(views, trunks, strict=True)]
+    return [one.to(trunk.maps.device) for one, trunk in zip(typical, trunks, strict=True)]
+
+
+def _answer(model: Model, case: Features, trunks: Sequence[Trunk], maps: Sequence[Tensor]) -> Tensor:
+    """Log-odds (L,) if the trunk had made these maps of the pictures."""
+    encoder = model.encoders.image
+    tokens = []
+    for trunk, one, layout in zip(trunks, maps, case.layout.pictures, strict=True):
+        features = encoder.top(replace(trunk, maps=one))[0].flatten(1).T
+        tokens.append(features[list(layout.cells)].float().cpu())
+    batch = collate([case])
+    image = functional.pad(torch.cat(tokens), (0, batch.image.shape[2] - encoder.width))
+    log_odds: Tensor = model.network(replace(batch, image=image[None]))[0]
+    return log_odds
+
+
+def _laid_back(trunk: Trunk, worth: Tensor) -> Tensor:
+    """Worth in each turning (L, turnings, N, N) -> (L, N, N), as the picture lies."""
+    turned = zip(turnings(trunk.flips), worth.unbind(dim=1), strict=True)
+    return torch.stack([turn.back(one) for turn, one in turned]).sum(dim=0)

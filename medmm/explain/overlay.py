@@ -1,0 +1,99 @@
+"""Where a model looks: for each picture of a case one map a label, by several methods behind one function.
+
+`benchmarks.faithfulness` sets the methods side by side; DEFAULT is the one that it chose. L labels, P patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medmm.case import Image
+from medmm.explain.attention import attention_to, relevance_to
+from medmm.explain.gradient import gradient_maps
+from medmm.explain.occlusion import hidden_patches, hidden_windows
+from medmm.model.batch import Features
+from medmm.model.folder import Model
+from medmm.placement import Placement
+from medmm.result import Overlay
+
+Maps = Sequence[Tensor]
+"""Of each picture (L, down, across), in the order of its case's layout."""
+
+GRADIENT, PATCHES, WINDOWS = "integrated gradients", "hidden patches", "hidden windows"
+RELEVANCE, ATTENTION = "relevance propagation", "attention"
+
+
+def _gradient(model: Model, case: Features, images: Sequence[Image]) -> Maps:
+    return gradient_maps(model, case)
+
+
+def _patches(model: Model, case: Features, images: Sequence[Image]) -> Maps:
+    return _in_grids(case, hidden_patches(model, case))
+
+
+def _windows(model: Model, case: Features, images: Sequence[Image]) -> Maps:
+    return [hidden_windows(model, case, number, image) for number, image in enumerate(images)]
+
+
+def _relevance(model: Model, case: Features, images: Sequence[Image]) -> Maps:
+    return _in_grids(case, relevance_to(model, case)[0])
+
+
+def _attention(model: Model, case: Features, images: Sequence[Image]) -> Maps:
+    return _in_grids(case, attention_to(model, case)[0].expand(len(model.labels), -1))
+
+
+METHODS: Mapping[str, Callable[[Model, Features, Sequence[Image]], Maps]] = {
+    GRADIENT: _gradient,
+    PATCHES: _patches,
+    WINDOWS: _windows,
+    RELEVANCE: _relevance,
+    ATTENTION: _attention,
+}
+DEFAULT = GRADIENT
+
+
+def overlays(
+    model: Model, case: Features, method: str = DEFAULT, images: Sequence[Image] = ()
+) -> tuple[tuple[Overlay, ...], ...]:
+    """One overlay for each picture, by label in the model's order.
+
+    Args:
+        model: the one that answered.
+        case: encoded by it; with its trunks for GRADIENT.
+        method: one of METHODS.
+        images: the pictures in the order of its layout; WINDOWS needs them.
+
+    Raises:
+        ValueError: if the method cannot say anything of this model or case.
+    """
+    maps = METHODS[method](model, case, images)
+    return tuple(
+        tuple(
+            _overlay(one[label].numpy(), layout.placement)
+            for one, layout in zip(maps, case.layout.pictures, strict=True)
+        )
+        for label in range(len(model.labels))
+    )
+
+
+def _in_grids(case: Features, worth: Tensor) -> Maps:
+    """Worth of all patches (L, P) -> of each picture in its grid, 0 where it has no patch."""
+    maps, start = [], 0
+    for layout in case.layout.pictures:
+        down, across = layout.grid
+        one = torch.zeros(len(worth), down * across)
+        one[:, list(layout.cells)] = worth[:, start : start + len(layout.cells)]
+        start += len(layout.cells)
+        maps.append(one.reshape(len(worth), down, across))
+    return maps
+
+
+def _overlay(cells: np.ndarray, placement: Placement) -> Overlay:
+    """A map on its picture; NaN on the padding."""
+    covered = placement.covered((cells.shape[0], cells.shape[1])).reshape(cells.shape)
+    return Overlay(np.where(covered, cells, np.nan).astype(np.float32), placement)
