@@ -63,6 +63,8 @@ def shown_case(*shapes: tuple[int, int]) -> Features:
 class Brightest(nn.Module):
     """A model that sees nothing but channel 0: of patches for the first label, of word pieces for the second."""
 
+    body = None
+
     keep = (True, True, True)
 
     def each(self, batch: Batch) -> Tensor:

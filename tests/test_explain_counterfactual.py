@@ -25,6 +25,8 @@ GRID = (5, 5)
 class Sum(nn.Module):
     """A model whose first label adds up channel 0 of patches and word pieces, and 1 for each value taken."""
 
+    body = None
+
     def forward(self, batch: Batch) -> Tensor:
         seen = (batch.image[..., 0] * batch.image_mask).sum(dim=1) + (batch.note[..., 0] * batch.note_mask).sum(dim=1)
         answer = seen + batch.record_mask.sum(dim=1)
@@ -34,6 +36,8 @@ class Sum(nn.Module):
 class Either(nn.Module):
     """A model that flags where a bright patch is seen, and two are as good as one."""
 
+    body = None
+
     def forward(self, batch: Batch) -> Tensor:
         answer = (batch.image[..., 0] * batch.image_mask).amax(dim=1) - 5
         return torch.stack([answer, answer, answer], dim=1).double()
@@ -41,6 +45,8 @@ class Either(nn.Module):
 
 class Late(nn.Module):
     """A model to which 'coughs' alone is worth most, but that flags as long as 'blood' or 'daily' is there."""
+
+    body = None
 
     def forward(self, batch: Batch) -> Tensor:
         coughs, blood, daily = (batch.note_mask[:, place].float() for place in (4, 5, 6))

@@ -28,6 +28,8 @@ SHAPES = [(640, 640), (480, 640), (700, 300), (97, 331), (2048, 1600)]
 class Reader(nn.Module):
     """A network that answers how much of one direction of the patches' features there is: the same for every label."""
 
+    body = None
+
     def __init__(self, direction: Tensor, labels: int) -> None:
         super().__init__()
         self.direction, self.labels = direction, labels

@@ -28,6 +28,8 @@ def films(count: int, prior: int = 0) -> Features:
 class Pair(nn.Module):
     """A model that answers 6 if the first two patches of channel 0 are both seen, and adds the third."""
 
+    body = None
+
     def forward(self, batch: Batch) -> Tensor:
         seen = batch.image[..., 0] * batch.image_mask
         answer = 6 * seen[:, 0] * seen[:, 1] + seen[:, 2:].sum(dim=1)
@@ -36,6 +38,8 @@ class Pair(nn.Module):
 
 class Brightest(nn.Module):
     """A model that adds up channel 0, and squares it for the second label."""
+
+    body = None
 
     def forward(self, batch: Batch) -> Tensor:
         seen = (batch.image[..., 0] * batch.image_mask).sum(dim=1)

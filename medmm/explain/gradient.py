@@ -26,8 +26,16 @@ _STEPS = 2
 """On the way; more change little, see `benchmarks.faithfulness`."""
 
 
-def gradient_maps(model: Model, case: Features, steps: int = _STEPS) -> tuple[Tensor, ...]:
-    """Of each picture (L, N, N), in the order of its layout.
+def gradient_maps(
+    model: Model, case: Features, labels: Sequence[int] | None = None, steps: int = _STEPS
+) -> tuple[Tensor, ...]:
+    """Of each picture a map for each of some labels (L, N, N), in the order of its layout.
+
+    Args:
+        model: the one that answered.
+        case: encoded by it, with its trunks.
+        labels: numbers of the labels; all of them if None.
+        steps: on the way from the typical picture.
 
     Raises:
         ValueError: if the case was encoded without its trunks, or a picture has none: a plane of a volume encoder.
@@ -38,15 +46,17 @@ def gradient_maps(model: Model, case: Features, steps: int = _STEPS) -> tuple[Te
     with torch.inference_mode(False), torch.enable_grad():
         ends = [trunk.maps.clone() for trunk in trunks]
         starts = _starts(model, case, trunks)
-        slopes = [torch.zeros(len(model.labels), *end.shape) for end in ends]
+        asked = range(len(model.labels)) if labels is None else labels
+        slopes = [torch.zeros(len(asked), *end.shape) for end in ends]
         for step in range(steps):
             share = (step + 0.5) / steps
             leaves = [start.lerp(end, share).requires_grad_() for start, end in zip(starts, ends, strict=True)]
-            for label, log_odds in enumerate(_answer(model, case, trunks, leaves)):
-                found = torch.autograd.grad(log_odds, leaves, retain_graph=True, allow_unused=True)
+            log_odds = _answer(model, case, trunks, leaves)
+            for place, label in enumerate(asked):
+                found = torch.autograd.grad(log_odds[label], leaves, retain_graph=True, allow_unused=True)
                 for total, slope in zip(slopes, found, strict=True):
                     if slope is not None:
-                        total[label] += slope.float().cpu() / steps
+                        total[place] += slope.float().cpu() / steps
     moved = [(end - start).float().cpu() for start, end in zip(starts, ends, strict=True)]
     worth = [(slope * by).sum(dim=2) for slope, by in zip(slopes, moved, strict=True)]  # (L, turnings, N, N)
     return tuple(_laid_back(trunk, one) for trunk, one in zip(trunks, worth, strict=True))

@@ -7,14 +7,16 @@ K questions, P patches, T word pieces, R record columns, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from medmm.case import MODALITIES
 from medmm.model.batch import Batch, Features, ImageLayout
 from medmm.model.folder import Model
+from medmm.model.fusion import Fusion
 
 _WORK = 2**18
 """Tokens that the model looks at for the explanation of one side, over all questions: some seconds of one core."""
@@ -44,16 +46,29 @@ def without(
         note: which word pieces (K, T).
         record: which values (K, R).
     """
-    given = {"image_mask": image, "note_mask": note, "record_mask": record}
-    hidden = {name: rows for name, rows in given.items() if rows is not None}
+    given = {"image": image, "note": note, "record": record}
+    hidden = {side: rows for side, rows in given.items() if rows is not None}
     count = len(next(iter(hidden.values())))
     at_once = max(1, min(_MOST_AT_ONCE, _TOKENS // (batch.image.shape[1] + batch.note.shape[1])))
     answers = [torch.zeros(0, len(model.labels), dtype=torch.float64)]
     for start in range(0, count, at_once):
-        shown = {name: getattr(batch, name) & ~rows[start : start + at_once] for name, rows in hidden.items()}
-        asked = batch.repeat(min(at_once, count - start))
-        answers.append(model.network(replace(asked, **shown)))
+        rows = slice(start, min(start + at_once, count))
+        shown = {f"{side}_mask": getattr(batch, f"{side}_mask") & ~which[rows] for side, which in hidden.items()}
+        asked = replace(batch.repeat(rows.stop - rows.start), **shown)
+        answers.append(model.network(_heard(model, batch, asked, hidden)))
     return torch.cat(answers)
+
+
+def _heard(model: Model, batch: Batch, asked: Batch, hidden: Iterable[str]) -> Batch:
+    """Questions whose heads need not be asked of sides of which nothing is hidden."""
+    body = model.network.body
+    if not isinstance(body, Fusion):
+        return asked
+    keep = torch.tensor(body.keep)
+    said = body.said(batch.only(keep)).repeat(len(asked.image), 1, 1)
+    for side in hidden:
+        said[:, MODALITIES.index(side)] = body.said_of(side, asked.only(keep))
+    return replace(asked, heard=said)
 
 
 def affordable(case: Features) -> int:

@@ -27,27 +27,31 @@ GRADIENT, PATCHES, WINDOWS = "integrated gradients", "hidden patches", "hidden w
 RELEVANCE, ATTENTION = "relevance propagation", "attention"
 
 
-def _gradient(model: Model, case: Features, images: Sequence[Image]) -> Maps:
-    return gradient_maps(model, case)
+Method = Callable[[Model, Features, Sequence[int], Sequence[Image]], Maps]
+"""Of a case the maps of some labels, by number; the pictures are for who hides parts of them."""
 
 
-def _patches(model: Model, case: Features, images: Sequence[Image]) -> Maps:
-    return _in_grids(case, hidden_patches(model, case))
+def _gradient(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return gradient_maps(model, case, labels)
 
 
-def _windows(model: Model, case: Features, images: Sequence[Image]) -> Maps:
-    return [hidden_windows(model, case, number, image) for number, image in enumerate(images)]
+def _patches(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return _in_grids(case, hidden_patches(model, case)[list(labels)])
 
 
-def _relevance(model: Model, case: Features, images: Sequence[Image]) -> Maps:
-    return _in_grids(case, relevance_to(model, case)[0])
+def _windows(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return [hidden_windows(model, case, number, image)[list(labels)] for number, image in enumerate(images)]
 
 
-def _attention(model: Model, case: Features, images: Sequence[Image]) -> Maps:
-    return _in_grids(case, attention_to(model, case)[0].expand(len(model.labels), -1))
+def _relevance(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return _in_grids(case, relevance_to(model, case)[0][list(labels)])
 
 
-METHODS: Mapping[str, Callable[[Model, Features, Sequence[Image]], Maps]] = {
+def _attention(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return _in_grids(case, attention_to(model, case)[0].expand(len(labels), -1))
+
+
+METHODS: Mapping[str, Method] = {
     GRADIENT: _gradient,
     PATCHES: _patches,
     WINDOWS: _windows,
@@ -58,26 +62,29 @@ DEFAULT = GRADIENT
 
 
 def overlays(
-    model: Model, case: Features, method: str = DEFAULT, images: Sequence[Image] = ()
+    model: Model,
+    case: Features,
+    method: str = DEFAULT,
+    images: Sequence[Image] = (),
+    labels: Sequence[int] | None = None,
 ) -> tuple[tuple[Overlay, ...], ...]:
-    """One overlay for each picture, by label in the model's order.
+    """One overlay for each picture, by label.
 
     Args:
         model: the one that answered.
         case: encoded by it; with its trunks for GRADIENT.
         method: one of METHODS.
         images: the pictures in the order of its layout; WINDOWS needs them.
+        labels: numbers of the labels; all of them if None.
 
     Raises:
         ValueError: if the method cannot say anything of this model or case.
     """
-    maps = METHODS[method](model, case, images)
+    asked = range(len(model.labels)) if labels is None else labels
+    maps = METHODS[method](model, case, asked, images) if case.layout.pictures else ()
+    placed = list(zip(maps, case.layout.pictures, strict=True))
     return tuple(
-        tuple(
-            _overlay(one[label].numpy(), layout.placement)
-            for one, layout in zip(maps, case.layout.pictures, strict=True)
-        )
-        for label in range(len(model.labels))
+        tuple(_overlay(one[place].numpy(), layout.placement) for one, layout in placed) for place in range(len(asked))
     )
 
 

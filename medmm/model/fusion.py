@@ -214,12 +214,15 @@ class Fusion(nn.Module):
     def said(self, batch: Batch) -> Tensor:
         """What each head says: (B, M, L); 0 where the modality is absent."""
         if batch.heard is not None:
-            said = batch.heard
-        else:
-            zero = torch.zeros(len(batch.image), self.labels, device=batch.image.device)
-            said = torch.stack([self.heads[m](batch) if m in self.heads else zero for m in MODALITIES], dim=1)
-            said = centred(said) if self.multi_class else said
-        return said * batch.present[..., None]
+            return batch.heard * batch.present[..., None]
+        return torch.stack([self.said_of(m, batch) for m in MODALITIES], dim=1) * batch.present[..., None]
+
+    def said_of(self, modality: str, batch: Batch) -> Tensor:
+        """What one head says (B, L), 0 of a modality that is not used; finite, and for nobody, where it is absent."""
+        if modality not in self.heads:
+            return torch.zeros(len(batch.image), self.labels, device=batch.image.device)
+        said: Tensor = self.heads[modality](batch)
+        return centred(said) if self.multi_class else said
 
     @property
     def gate(self) -> Tensor | None:

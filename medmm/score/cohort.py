@@ -19,7 +19,7 @@ from medmm.case import Case, RecordValue, Study
 from medmm.config import CohortConfig, NumberColumn
 from medmm.errors import DataError
 from medmm.explain.contribution import predict
-from medmm.explain.explanation import explain
+from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.similar import Memory
 from medmm.model.batch import Features, ImageLayout
 from medmm.model.folder import Model
@@ -156,7 +156,7 @@ def _scored(model: Model, case: _Waiting, answer: Prediction, beside: Beside) ->
     columns = model.card.cohort.record.items()
     units = {name: column.unit for name, column in columns if isinstance(column, NumberColumn)}
     flips = [finding.label for finding in answer.flagged] if beside.deletions else []
-    explanations = explain(model, case.features, case.note, flips)
+    explanations = explain(model, case.features, case.note, worth_a_look(answer), flips)
     similar = beside.memory.nearest(model, case.features, case.patient_id) if beside.memory else ()
     return ScoredCase(
         replace(answer, doubts=case.doubts + answer.doubts),
