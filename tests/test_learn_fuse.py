@@ -15,12 +15,13 @@ from medmm.config import TrainingConfig
 from medmm.learn import fuse, probe
 from medmm.learn.calibrate import calibrate
 from medmm.learn.fit import Epoch, Examples, infer, loss_of
-from medmm.learn.fuse import choose_gates, fit_heads, fit_stack, stacked_ensemble
+from medmm.learn.fuse import choose_gates, fit_head, fit_heads, fit_stack, stacked_ensemble
 from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
 from medmm.learn.stage import Stage
 from medmm.learn.systems import LATE, systems_of
-from medmm.model.batch import Batch
+from medmm.model.batch import Batch, collate
 from medmm.model.fusion import PATTERNS, Fusion, Network, modalities_of
+from medmm.model.heads import Copies, Head
 from tests.cohorts import planted_cases
 from tests.models import LABELS, WIDTHS, fusion
 
@@ -323,11 +324,11 @@ def test_a_side_that_nobody_has_is_never_heard(tmp_path: Path) -> None:
 
     made = trained(tmp_path, blind[0], blind[1])
 
-    assert not fusion_of(made).state_dict()["heads.image.weight"].any()
+    assert not fusion_of(made).state_dict()["heads.image.probe.weight"].any()
     assert torch.isfinite(infer(made, validation)).all()
 
 
-def test_what_a_head_says_of_a_validation_case_does_not_depend_on_its_answer(
+def test_what_heads_say_of_validation_cases_does_not_depend_on_their_answers_and_in_use_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "_STRENGTHS", (1.5,))  # which is chosen by all cases together
@@ -335,15 +336,16 @@ def test_what_a_head_says_of_a_validation_case_does_not_depend_on_its_answer(
     turned = validation.targets.clone()
     turned[7] = 1 - turned[7]
 
-    def heard(name: str, cases: Examples) -> Tensor:
-        said = fuse.train_network(network(), train, cases, QUICK, tmp_path / name, silent)[1].heard
+    def heard(name: str, cases: Examples) -> tuple[Tensor, Tensor]:
+        made = network()
+        said = fuse.train_network(made, train, cases, QUICK, tmp_path / name, silent)[1].heard
         assert said is not None
-        return said
+        return said, infer(made, cases)
 
     honest, misled = heard("honest", validation), heard("misled", replace(validation, targets=turned))
 
-    torch.testing.assert_close(honest[7], misled[7])
-    assert not torch.allclose(honest, misled)  # it does speak to the heads of the others
+    torch.testing.assert_close(honest[0], misled[0])
+    assert not torch.allclose(honest[1], misled[1])  # the heads that are used learn from all cases
 
 
 def test_the_interaction_takes_no_step_on_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,3 +413,58 @@ def test_the_textbook_baseline_learns_too(tmp_path: Path) -> None:
     fuse.train_network(made, train, validation, long, tmp_path, silent)
 
     assert loss_of(infer(made, validation), validation.targets, False) < 0.3
+
+
+def spoken(cases: Examples, loud: float, seed: int) -> Examples:
+    """The same cases, with what taught copies say of each label behind the channels of every patch."""
+    draw = torch.Generator().manual_seed(seed)
+    said = [
+        loud * (2 * answers.nan_to_num(0.5) - 1) + 0.3 * torch.randn(answers.shape, generator=draw)
+        for answers in cases.targets
+    ]
+    features = tuple(
+        replace(case, image=torch.cat([case.image, one.half().expand(len(case.image), -1)], dim=1))
+        for case, one in zip(cases.features, said, strict=True)
+    )
+    return replace(cases, features=features)
+
+
+def head_of_copies() -> Head:
+    widths = replace(WIDTHS, image=WIDTHS.image + len(LABELS), image_copies=(WIDTHS.image, WIDTHS.image + len(LABELS)))
+    return Head("image", widths, len(LABELS))
+
+
+@pytest.mark.parametrize(("loud", "trusted"), [(2.0, True), (0.0, False)])
+def test_what_taught_copies_say_is_trusted_as_far_as_held_out_cases_say(loud: float, trusted: bool) -> None:
+    cases = spoken(planted_cases(80, seed=1, loudness=(0.3, 0.3, 0.3)), loud, seed=3)
+    head = head_of_copies()
+    fold_of = np.arange(len(cases)) % 4
+
+    held_out = fit_head(head, cases, fold_of, np.zeros(len(cases), dtype=bool), multi_class=False)
+
+    copies = infer(Copies("image", head.probe.pool.without), cases)
+    assert (head.trust >= 0.5).all() if trusted else (head.trust <= 0.25).all()
+    if trusted:
+        assert loss_of(held_out, cases.targets, False) < 0.7 * loss_of(0 * copies, cases.targets, False)
+
+
+def test_the_probe_of_a_taught_encoder_reads_the_frozen_channels_alone() -> None:
+    cases = planted_cases(80, seed=1)
+    fold_of, nobody = np.arange(len(cases)) % 4, np.zeros(len(cases), dtype=bool)
+    frozen, taught = Head("image", WIDTHS, len(LABELS)), head_of_copies()
+
+    fit_head(frozen, cases, fold_of, nobody, multi_class=False)
+    fit_head(taught, spoken(cases, 2.0, seed=3), fold_of, nobody, multi_class=False)
+
+    torch.testing.assert_close(taught.probe.weight, frozen.probe.weight)
+
+
+def test_a_plane_of_which_no_copy_speaks_does_not_count() -> None:
+    cases = spoken(planted_cases(4, seed=1), 2.0, seed=3)
+    (case, *_) = cases.features
+    silent_plane = case.image[:1].clone()
+    silent_plane[:, WIDTHS.image :] = 0
+    longer = replace(case, image=torch.cat([case.image, silent_plane]), place=torch.cat([case.place, case.place[:1]]))
+    copies = Copies("image", (WIDTHS.image, WIDTHS.image + len(LABELS)))
+
+    torch.testing.assert_close(copies(collate([longer])), copies(collate([case])))

@@ -8,9 +8,9 @@ import torch
 
 from medmm.judge.metrics import auroc
 from medmm.learn.fit import Examples, infer
-from medmm.learn.fuse import fit_note
+from medmm.learn.fuse import fit_head
 from medmm.model.batch import Batch, Features, collate
-from medmm.model.heads import NoteHead
+from medmm.model.heads import Head
 from medmm.model.terms import BUCKETS, TermProbe, terms_of
 from tests.models import WIDTHS, random_case
 
@@ -90,8 +90,8 @@ def test_a_note_head_ranks_by_words_that_bert_does_not_tell_apart(multi_class: b
         torch.tensor(np.stack(columns, axis=1), dtype=torch.float32),
     )
     learnt, asked = cases.take(range(160)), cases.take(range(160, 240))
-    head = NoteHead(WIDTHS, 3)
-    held_out = fit_note(head, learnt, np.arange(160) % 4, np.zeros(160, dtype=bool), multi_class)
+    head = Head("note", WIDTHS, 3)
+    held_out = fit_head(head, learnt, np.arange(160) % 4, np.zeros(160, dtype=bool), multi_class)
     assert auroc(answer[:160], held_out[:, 0].numpy()) > 0.97
     assert auroc(answer[160:], infer(head, asked)[:, 0].numpy()) > 0.97
 

@@ -562,7 +562,7 @@ def test_without_a_prior_column_the_network_is_what_it_was() -> None:
 
     assert "body.rule.interaction.places.further" in names
     assert (plain.state_dict()["body.rule.interaction.places.further"] == 0).all()
-    assert plain.state_dict()["body.heads.image.centre"].shape == (18,)
+    assert plain.state_dict()["body.heads.image.probe.centre"].shape == (18,)
     assert CohortConfig().prior == ""
 
 

@@ -28,7 +28,8 @@ from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
 from medmm.learn.stage import Stage
 from medmm.model.batch import Batch
 from medmm.model.fusion import Corrected, Fusion, Network, WeightedSum, centred, pattern_of
-from medmm.model.heads import NoteHead, Probe, Textbook
+from medmm.model.heads import Head, Probe, Textbook
+from medmm.model.terms import TermProbe
 
 Tell = Callable[[str, Epoch], None]
 
@@ -84,13 +85,28 @@ def fit_heads(body: Fusion, train: Examples, config: TrainingConfig, held_back: 
         has = np.flatnonzero(train.present[:, m].numpy())
         if modality not in body.heads or not len(has):
             continue
-        cases, head = train.take(has), body.heads[modality]
-        if isinstance(head, NoteHead):
-            held_out = fit_note(head, cases, fold_of[has], apart[has], body.multi_class)
-        else:
-            held_out = fit_pooled(cast("Probe", head), cases, fold_of[has], apart[has], body.multi_class)
+        cases, head = train.take(has), cast("Head", body.heads[modality])
+        held_out = fit_head(head, cases, fold_of[has], apart[has], body.multi_class)
         heard[has, m] = centred(held_out) if body.multi_class else held_out
     return heard
+
+
+def fit_head(head: Head, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
+    """Fit the parts of a head, and their mix on what they said of cases that they had not seen: (N, L)."""
+    said = fit_pooled(head.probe, cases, fold_of, held_back, multi_class)
+    if head.terms is not None:
+        stand = fit_words(head.terms, cases, fold_of, held_back, multi_class)
+        said = _mixed(head.mix, stand, said, cases.targets, multi_class)
+    if head.copies is not None:
+        said = _mixed(head.trust, said, infer(head.copies, cases), cases.targets, multi_class)
+    return said
+
+
+def _mixed(mix: Tensor, first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
+    """Choose each label's share of the second part, of classes the same for all; what they say mixed: (N, L)."""
+    losses = torch.stack([losses_of(first.lerp(second, one), targets, multi_class).sum(dim=0) for one in _MIXES])
+    mix.copy_(torch.tensor(_MIXES)[losses.argmin(dim=0)])
+    return first.lerp(second, mix.cpu())
 
 
 def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
@@ -102,19 +118,17 @@ def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.
     return torch.from_numpy(probe.held_out).float()
 
 
-def fit_note(head: NoteHead, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
-    """Fit both parts of a note's head, and the mix of its parts on what they said of cases that they had not seen."""
-    read = fit_pooled(head.probe, cases, fold_of, held_back, multi_class)
-    stands = _sparse(head.terms.stand, cases)
-    head.terms.learn(len(cases), torch.from_numpy(np.asarray(stands.sum(axis=0)).ravel()))
-    weighed, targets = _sparse(head.terms.weighed, cases), cases.targets.numpy()
+def fit_words(
+    terms: TermProbe, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool
+) -> Tensor:
+    """Fit a probe of the words as they stand; what it said of cases that it had not seen: (N, L)."""
+    stands = _sparse(terms.stand, cases)
+    terms.learn(len(cases), torch.from_numpy(np.asarray(stands.sum(axis=0)).ravel()))
+    weighed, targets = _sparse(terms.weighed, cases), cases.targets.numpy()
     weight, bias, held_out = fit_terms(weighed, targets, fold_of, multi_class=multi_class, held_back=held_back)
-    head.terms.weight.copy_(torch.from_numpy(weight))
-    head.terms.bias.copy_(torch.from_numpy(bias))
-    stand = torch.from_numpy(held_out).float()
-    losses = torch.stack([losses_of(stand.lerp(read, mix), cases.targets, multi_class).sum(dim=0) for mix in _MIXES])
-    head.mix.copy_(torch.tensor(_MIXES)[losses.argmin(dim=0)])  # of classes the same
-    return stand.lerp(read, head.mix)
+    terms.weight.copy_(torch.from_numpy(weight))
+    terms.bias.copy_(torch.from_numpy(bias))
+    return torch.from_numpy(held_out).float()
 
 
 @torch.inference_mode()

@@ -45,7 +45,7 @@ T = TypeVar("T")
 class Card(Dials):
     """model.json."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     medmm: str
     """Version of medmm that trained the model."""
     cohort: CohortConfig
@@ -190,9 +190,16 @@ def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> N
         raise ModelError("the cohort names no labels", "Name them in [labels] of cohort.toml")
     bins = RecordBins(cohort.record, {})
     columns = len(cohort.record)
-    text = encoders.text
+    image, text = encoders.image, encoders.text
     widths = Widths(
-        encoders.image_width, text.width, text.frozen_width // 2, columns, bins.width, prior=bool(cohort.prior)
+        encoders.image_width,
+        text.width,
+        text.frozen_width // 2,
+        columns,
+        bins.width,
+        prior=bool(cohort.prior),
+        image_copies=(image.frozen_width, image.width) if image.taught else (0, 0),
+        note_copies=(text.frozen_width, text.width) if text.taught else (0, 0),
     )
     return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion)
 

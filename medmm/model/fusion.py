@@ -27,7 +27,7 @@ from medmm.case import MODALITIES
 from medmm.config import FusionConfig
 from medmm.model.batch import Batch
 from medmm.model.dropout import Dropout, chance
-from medmm.model.heads import NoteHead, Pool, Probe, Textbook, Widths
+from medmm.model.heads import Head, Pool, Textbook, Widths
 from medmm.model.interaction import Interaction
 
 PATTERNS = 2 ** len(MODALITIES)
@@ -198,9 +198,7 @@ class Fusion(nn.Module):
         self.multi_class = multi_class
         self.keep = [name in config.modalities for name in MODALITIES]
         self.modality_dropout = config.modality_dropout
-        self.heads = nn.ModuleDict(
-            {m: NoteHead(widths, labels) if m == "note" else Probe(m, widths, labels) for m in config.modalities}
-        )
+        self.heads = nn.ModuleDict({m: Head(m, widths, labels) for m in config.modalities})
         self.rule = make_rule(widths, labels, multi_class, config)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -6,6 +6,7 @@ B cases, P patches or word pieces, C channels, R record columns, Q numbers a col
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,10 @@ from medmm.model.dropout import Dropout
 from medmm.model.terms import TermProbe
 
 _POOLS = 3
+
+
+Channels: TypeAlias = tuple[int, int]
+"""The first one, and the one behind the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,21 @@ class Widths:
     """Numbers a record column."""
     prior: bool = False
     """Whether cases may have a prior study, which is pooled apart."""
+    image_copies: Channels = (0, 0)
+    """The channels of a patch in which taught copies of the encoder speak, see Taught; none of a frozen encoder."""
+    note_copies: Channels = (0, 0)
+    """Those of a word piece."""
 
-    def pooled(self, modality: str) -> int:
-        """Length of `Pool`'s vector for one of MODALITIES."""
+    def copies(self, modality: str) -> Channels:
+        """The channels of one of MODALITIES in which taught copies speak."""
+        return {"image": self.image_copies, "note": self.note_copies, "record": (0, 0)}[modality]
+
+    def pooled(self, modality: str, *, frozen: bool = False) -> int:
+        """Length of `Pool`'s vector for one of MODALITIES; of the frozen channels alone if told."""
+        first, behind = self.copies(modality) if frozen else (0, 0)
         record = self.columns * (self.bins + 1)
-        studies = 1 + self.prior
-        return {"image": studies * _POOLS * self.image, "note": _POOLS * self.note, "record": record}[modality]
+        image, note = _POOLS * (self.image - behind + first), _POOLS * (self.note - behind + first)
+        return {"image": (1 + self.prior) * image, "note": note, "record": record}[modality]
 
 
 class Pool(nn.Module):
@@ -50,10 +64,11 @@ class Pool(nn.Module):
     is pooled on its own and stands behind the study of now, or is left out.
     """
 
-    def __init__(self, modality: str, prior: bool) -> None:
+    def __init__(self, modality: str, prior: bool, without: Channels = (0, 0)) -> None:
         super().__init__()
         self.modality = modality
         self.prior = prior and modality == "image"
+        self.without = without
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, F)."""
@@ -61,9 +76,15 @@ class Pool(nn.Module):
             taken = batch.record_mask.float()
             return torch.cat([(batch.record * taken[..., None]).flatten(1), taken], dim=1)
         if self.modality == "note":
-            return _pooled(batch.note, batch.note_mask)
-        now = _pooled(batch.image, batch.image_mask & ~batch.prior)
-        return torch.cat([now, _pooled(batch.image, batch.prior)], dim=1) if self.prior else now
+            return _pooled(self._frozen(batch.note), batch.note_mask)
+        image = self._frozen(batch.image)
+        now = _pooled(image, batch.image_mask & ~batch.prior)
+        return torch.cat([now, _pooled(image, batch.prior)], dim=1) if self.prior else now
+
+    def _frozen(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, N, C) without the channels that are left out."""
+        first, behind = self.without
+        return torch.cat([tokens[..., :first], tokens[..., behind:]], dim=-1) if behind else tokens
 
 
 def _pooled(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -78,7 +99,7 @@ def _pooled(tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 class Probe(nn.Module):
-    """What one modality says on its own: a linear probe of its pooled features; fitted by learn, never by gradient."""
+    """A linear probe of a modality's pooled features, as the frozen encoder made them; fitted by learn."""
 
     centre: Tensor
     spread: Tensor
@@ -87,8 +108,8 @@ class Probe(nn.Module):
 
     def __init__(self, modality: str, widths: Widths, labels: int) -> None:
         super().__init__()
-        self.pool = Pool(modality, widths.prior)
-        features = widths.pooled(modality)
+        self.pool = Pool(modality, widths.prior, widths.copies(modality))
+        features = widths.pooled(modality, frozen=True)
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
         self.register_buffer("weight", torch.zeros(labels, features))
@@ -100,20 +121,52 @@ class Probe(nn.Module):
         return torch.as_tensor(features @ self.weight.T + self.bias)
 
 
-class NoteHead(nn.Module):
-    """What the note says on its own: a probe of what BERT makes of it, and one of its words as they stand."""
+class Copies(nn.Module):
+    """What taught copies of an encoder say of a case: the mean over its patches or word pieces, see Taught."""
 
-    mix: Tensor
-
-    def __init__(self, widths: Widths, labels: int) -> None:
+    def __init__(self, modality: str, channels: Channels) -> None:
         super().__init__()
-        self.probe = Probe("note", widths, labels)
-        self.terms = TermProbe(labels)
-        self.register_buffer("mix", torch.full((labels,), 0.5))
+        self.modality, self.channels = modality, channels
 
     def forward(self, batch: Batch) -> Tensor:
-        """-> (B, L); a case without a note gets a finite answer that nothing may use."""
-        return torch.as_tensor(self.terms(batch).lerp(self.probe(batch), self.mix))
+        """-> (B, L); a plane of a volume encoder, of which no copy speaks, does not count."""
+        tokens, mask = (
+            (batch.note, batch.note_mask) if self.modality == "note" else (batch.image, batch.image_mask & ~batch.prior)
+        )
+        said = tokens[..., slice(*self.channels)]
+        counts = (mask & (said != 0).any(dim=-1))[..., None]
+        return torch.as_tensor((said * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1))
+
+
+class Head(nn.Module):
+    """What one modality says on its own: a probe, of a note its words as they stand, and taught copies if any.
+
+    They are mixed, label by label, as held-out cases say. What copies say is not one feature among a thousand, or a
+    ridge would shrink it like the others.
+    """
+
+    mix: Tensor
+    trust: Tensor
+
+    def __init__(self, modality: str, widths: Widths, labels: int) -> None:
+        super().__init__()
+        self.probe = Probe(modality, widths, labels)
+        self.terms = TermProbe(labels) if modality == "note" else None
+        channels = widths.copies(modality)
+        self.copies = Copies(modality, channels) if channels[1] else None
+        if self.terms is not None:
+            self.register_buffer("mix", torch.full((labels,), 0.5))
+        if self.copies is not None:
+            self.register_buffer("trust", torch.full((labels,), 0.5))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """-> (B, L); a case without this modality gets a finite answer that nothing may use."""
+        said: Tensor = self.probe(batch)
+        if self.terms is not None:
+            said = self.terms(batch).lerp(said, self.mix)
+        if self.copies is not None:
+            said = said.lerp(self.copies(batch), self.trust)
+        return said
 
 
 class Places(nn.Module):
