@@ -252,9 +252,9 @@ def randomised(model: Model, some: Sequence[Asked], methods: Sequence[str], seed
 
 
 def changed(step: str, model: Model, other: Model, some: Sequence[Asked], methods: Sequence[str]) -> list[Change]:
-    """The maps of the first pictures by two models with the same labels."""
+    """The maps by two models with the same labels, of studies of one picture: all of it is encoded by each."""
     pairs: dict[str, list[tuple[float, float]]] = {method: [] for method in methods}
-    for one in some:
+    for one in (one for one in some if len(one.case.layout.pictures) == 1):
         again = shown_as(other, _by(other, one.case), 0, one.image)
         for method in methods:
             try:
