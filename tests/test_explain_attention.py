@@ -8,7 +8,7 @@ from torch import Tensor
 
 from medmm.case import MODALITIES
 from medmm.explain import attention
-from medmm.explain.attention import attention_to, relevance_to
+from medmm.explain.attention import attention_to, looks, relevance_to
 from medmm.model.folder import Model
 from tests.models import LABELS, fusion, model_without_encoders, random_case, random_network
 
@@ -58,6 +58,16 @@ def test_gradients_with_respect_to_attention_are_those_of_its_own_softmax(
     # The layer is linear in its attention: out = W concat(A V) + b, so <of_out, out - b> = sum(slope * A).
     whole = float((of_out * (call.out - call.layer.out_proj.bias)).detach().sum())
     torch.testing.assert_close(float((slope * weights).detach().sum()), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_each_patch_shares_a_whole_attention_among_words_record_and_summaries(model: Model) -> None:
+    found = looks(model, random_case(1))
+
+    assert found.shape == (5, 7)
+    assert (found >= 0).all()
+    assert ((found.sum(dim=1) > 0) & (found.sum(dim=1) < 1)).all()
+    assert not torch.allclose(found, looks(model, random_case(2)))
+    assert float(looks(model, random_case(1, words=0)).sum()) == 0
 
 
 def test_a_side_that_is_hidden_is_attended_to_by_nobody(model: Model) -> None:

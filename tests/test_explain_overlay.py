@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from medmm.case import Case, Image, Study
+from medmm.case import Case, Image, Study, Volume
 from medmm.config import RunConfig
 from medmm.explain.gradient import gradient_maps
 from medmm.explain.overlay import ATTENTION, GRADIENT, METHODS, PATCHES, RELEVANCE, WINDOWS, overlays
@@ -19,6 +20,8 @@ from medmm.model.batch import Batch, Features
 from medmm.model.folder import Model
 from medmm.model.fusion import Network
 from medmm.model.typical import Typical
+from medmm.read.dicom.study import read_study
+from tests.dicom_files import write
 from tests.models import random_model
 
 SHAPES = [(640, 640), (480, 640), (700, 300), (97, 331), (2048, 1600)]
@@ -90,6 +93,45 @@ def test_a_lesion_at_known_pixels_is_pointed_at_within_a_fiftieth_of_the_picture
 
     within = 0.04 * max(shape) + 0.02 * max(shape)  # anywhere on the lesion, and a fiftieth beyond
     assert np.hypot(row - spot[0] * shape[0], column - spot[1] * shape[1]) <= within
+
+
+@pytest.mark.parametrize("elements", [{}, {"PhotometricInterpretation": "MONOCHROME1"}, {"PixelAspectRatio": [2, 1]}])
+def test_a_lesion_in_a_file_is_pointed_at_in_the_film_that_is_shown(
+    spotter: Model, tmp_path: Path, elements: dict[str, Any]
+) -> None:
+    """Inverted or with pixels that are not square, the map lies on the film as a person sees it."""
+    shape, spot = (400, 500), (0.3, 0.65)
+    stored = np.round(4000 * film(shape, spot).pixels).astype(np.uint16)
+    if "PhotometricInterpretation" in elements:
+        stored = 4000 - stored
+    study = read_study(write(tmp_path / "film.dcm", stored, WindowCenter=2000, WindowWidth=4000, **elements), "c1")
+    (shown,) = study.images
+
+    row, column = peak(overlays(spotter, spotter.encode(Case("c1", "p1", study), keep_trunks=True))[0][0].heatmap())
+
+    rows, columns = shown.pixels.shape[:2]
+    stretch = rows / shape[0]
+    away = ((row - spot[0] * rows) / stretch, column - spot[1] * columns)
+    assert shown.pixels[row, column] > 0.8
+    assert np.hypot(*away) <= 0.06 * max(shape)
+
+
+def test_a_lesion_in_a_volume_is_pointed_at_on_its_own_slice(spotter: Model) -> None:
+    """Eight slices go through the image encoder; one of them has the spot."""
+    dull = np.stack([film((240, 240), seed=slice_number).pixels for slice_number in range(8)])
+    dull[5] = film((240, 240), (0.6, 0.35), seed=5).pixels
+    affine = np.diag([1.0, 1.0, 5.0, 1.0])
+    offsets = tuple(5.0 * n for n in range(8))
+    volume = Volume(dull, "v" * 64, affine, offsets, window=(0.5, 1.0), modality="MR")
+    case = spotter.encode(Case("c1", "p1", Study((), volumes=(volume,))), keep_trunks=True)
+
+    found = overlays(spotter, case)[0]
+
+    tops = [float(np.nanmax(one.cells)) for one in found]
+    picture = int(np.argmax(tops))
+    assert case.layout.pictures[picture].picture.index == 5
+    row, column = peak(found[picture].heatmap())
+    assert np.hypot(row - 0.6 * 240, column - 0.35 * 240) <= 0.06 * 240
 
 
 def test_the_cells_of_a_map_sum_to_what_the_picture_has_beyond_the_typical_one(typical: Model) -> None:

@@ -310,3 +310,41 @@ def test_a_sample_in_which_nothing_can_be_judged_is_written_all_the_same(tmp_pat
     write_evaluation(tmp_path, made)
 
     assert "No curve" in (tmp_path / "report.html").read_text()
+
+
+def voiced(loud: dict[str, float]) -> Evaluation:
+    """Each modality says so much for every label of the even cases, and as much against it of the odd ones."""
+    made = evaluation()
+    predictions = tuple(
+        replace(
+            case,
+            findings=tuple(
+                replace(one, contributions=tuple(Contribution(m, loud[m] * (1 - 2 * (n % 2))) for m in MODALITIES))
+                for one in case.findings
+            ),
+        )
+        for n, case in enumerate(made.predictions)
+    )
+    return replace(made, predictions=predictions)
+
+
+def test_a_modality_that_is_never_heard_is_named_beside_what_it_is_worth() -> None:
+    found = find(voiced({"image": 2.0, "note": 1.0, "record": 0.01}))
+
+    voices = {voice.modality: voice for voice in found.voices}
+    assert {name for name, voice in voices.items() if voice.unheard} == {"record"}
+    assert voices["image"].size == pytest.approx((2.0,) * len(LABELS))
+    assert voices["image"].share == pytest.approx(2 / 3.01)
+    losses = {row.hidden: row.loss for row in found.ablations}
+    assert all(voice.loss == losses.get(name) for name, voice in voices.items())
+
+
+def test_what_a_modality_tells_apart_is_its_mean_with_the_label_less_that_without() -> None:
+    made = voiced({"image": 2.0, "note": 1.0, "record": 0.5})
+
+    apart = next(voice for voice in find(made).voices if voice.modality == "note").apart[0]
+
+    comparison = made.report.comparison
+    said, there = np.array([1 - 2 * (n % 2) for n in range(120)]), comparison.present[:, 1]
+    has, hasnt = (said[there & (comparison.targets[:, 0] == answer)].mean() for answer in (1, 0))
+    assert apart == pytest.approx(has - hasnt)

@@ -118,6 +118,21 @@ def attention_to(model: Model, case: Features) -> tuple[Tensor, Tensor]:
     return _of_tokens(seen, total)
 
 
+def looks(model: Model, case: Features) -> Tensor:
+    """How much each patch attends to each word piece in the first block, in the mean over heads: (P, T).
+
+    Which words made the model look where, as far as attention tells; rows also attend to the record and to summaries.
+
+    Raises:
+        ValueError: if the model has no cross-modal attention.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        seen = _watch(model, case)
+        heard = seen.spread(seen.across[0]["image"].attention().mean(dim=0), "image", within=False)
+    image, note = seen.rows("image"), seen.rows("note")
+    return heard[image.start + 1 : image.stop, note.start + 1 : note.stop]
+
+
 def relevance_to(model: Model, case: Features) -> tuple[Tensor, Tensor]:
     """Relevance of each patch (L, P) and word piece (L, T) for each label, through cross-modal attention; not negative.
 

@@ -34,6 +34,10 @@ ANY = "any label"
 _SAID = {"flagged": 1.0, "not flagged": 0.0, "uncertain": np.nan}
 
 
+_UNHEARD = 0.02
+"""Share of all contributions below which a modality is called unheard."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What the answers took on this machine; it differs from run to run, and is in no file of numbers."""
@@ -107,6 +111,27 @@ class Ablation:
     without: Estimate | None
     loss: Estimate | None
     """`whole` less `without`, paired by patient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How much one modality has to say, in the mean over the cases that have it."""
+
+    modality: str
+    cases: int
+    size: tuple[float, ...]
+    """Mean size of its contribution to each label, log-odds; NaN without cases."""
+    apart: tuple[float, ...]
+    """Its mean contribution to cases that have the label, less that to cases that have not; NaN without both."""
+    share: float
+    """Of the sizes of all modalities, in the mean over cases and labels."""
+    loss: Estimate | None
+    """What is lost of macro AUROC without it, see Ablation."""
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the model has all but stopped listening to it."""
+        return self.cases > 0 and self.share < _UNHEARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +281,7 @@ class Found:
     uncalibrated: tuple[Uncalibrated, ...]
     benefits: tuple[Benefit, ...]
     ablations: tuple[Ablation, ...]
+    voices: tuple[Voice, ...]
     complete_cases: int
     complete: tuple[Score, ...]
     """Every set of modalities on the cases that have all of them; empty if they are too few."""
@@ -287,6 +313,7 @@ def find(evaluation: Evaluation) -> Found:
     unused = np.array([m not in report.modalities for m in MODALITIES])
     everything: np.ndarray = np.logical_or(present_of(report), unused).all(axis=1)
     gaps, kept = fairness(comparison.targets, said, thresholds, groups, evaluation.groups), tuple(_coverage(evaluation))
+    ablations = tuple(_ablations(report))
     return Found(
         summary=summary,
         external=report.external,
@@ -294,7 +321,8 @@ def find(evaluation: Evaluation) -> Found:
         unlabelled=evaluation.unlabelled,
         uncalibrated=tuple(_before(evaluation, i) for i in range(len(report.labels))),
         benefits=tuple(_benefit(report, i) for i in range(len(report.labels))),
-        ablations=tuple(_ablations(report)),
+        ablations=ablations,
+        voices=tuple(_voices(evaluation, ablations)),
         complete_cases=int(everything.sum()),
         complete=scores_among(report, everything, _subsets(report)),
         groups=groups,
@@ -348,6 +376,43 @@ def _ablations(report: Report) -> list[Ablation]:
         figures = (scores[0].macro, scores[1].macro, scores[1].gain) if scores else (None, None, None)
         found.append(Ablation(hidden, int(rows.sum()), patients_among(report, rows), judged, *figures))
     return found
+
+
+def _voices(evaluation: Evaluation, ablations: Sequence[Ablation]) -> list[Voice]:
+    """Contributions in the mean, beside what each modality is worth to AUROC."""
+    report = evaluation.report
+    said = {
+        modality: np.array(
+            [
+                [sum(part.log_odds for part in one.contributions if part.modality == modality) for one in case.findings]
+                for case in evaluation.predictions
+            ]
+        )
+        for modality in report.modalities
+    }  # (N, L) each
+    whole = sum(np.abs(one).sum() for one in said.values())
+    there = dict(zip(MODALITIES, present_of(report).T, strict=True))
+    lost = {one.hidden: one.loss for one in ablations}
+    targets = report.comparison.targets
+    return [
+        Voice(
+            modality=modality,
+            cases=int(there[modality].sum()),
+            size=tuple(_mean(np.abs(one[there[modality], i])) for i in range(len(report.labels))),
+            apart=tuple(
+                _mean(one[there[modality] & (targets[:, i] == 1), i])
+                - _mean(one[there[modality] & (targets[:, i] == 0), i])
+                for i in range(len(report.labels))
+            ),
+            share=float(np.abs(one).sum() / whole) if whole else float("nan"),
+            loss=lost.get(modality),
+        )
+        for modality, one in said.items()
+    ]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _calls(evaluation: Evaluation) -> np.ndarray:
