@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from medmm.errors import CohortError, ConfigError, Reason
+from medmm.explain.similar import SIMILAR, Memory
 from medmm.judge.metrics import youden_threshold
 from medmm.learn.encode import encode_cohort
 from medmm.learn.fit import Epoch, Examples, infer
 from medmm.learn.split import split_patients
 from medmm.learn.train import learn_parts, prepare, train
+from medmm.learn.typical import typical_of
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from tests.cohorts import Diary, Run, copy_cohort, dials, in_folds, table, train_small
@@ -434,3 +436,32 @@ def test_the_model_of_a_run_answers_in_eval_mode(run: Run) -> None:
 
 def _no_cases() -> Examples:
     return Examples((), (), torch.zeros(0, len(LABELS)))
+
+
+def test_the_typical_picture_is_of_training_cases_and_is_read_once(
+    run: Run, features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(run.cohort, dials(), features, Diary(), workers=1)
+    chosen = prepared.by_part(split_patients(prepared.patients, dials().split, dials().training.seed))
+
+    def never(*given: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("medmm.learn.typical.read_cases", never)
+    again = typical_of(prepared.cohort, chosen["train"], prepared.encoders, prepared.cache, dials().training.seed)
+
+    kept = Model.load(run.out / "model").typical
+    assert again is not None
+    assert kept is not None
+    assert torch.equal(kept.maps, again.maps)
+    with pytest.raises(AssertionError, match="read again"):
+        typical_of(prepared.cohort, chosen["test"], prepared.encoders, prepared.cache, 0)
+
+
+def test_the_memory_of_training_cases_lies_beside_the_model_and_knows_no_other_case(run: Run) -> None:
+    memory = Memory.load(run.out / SIMILAR)
+
+    assert set(memory.case_ids) == case_ids(run, "train")
+    assert not list((run.out / "model").rglob(SIMILAR))
+    patients = {row.patient_id for row in run.cohort.rows}
+    assert not any(patient.encode() in (run.out / SIMILAR).read_bytes() for patient in patients if len(patient) > 3)
