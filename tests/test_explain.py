@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from medmm.case import MODALITIES
 from medmm.explain.contribution import Subset, predict, shapley
-from medmm.explain.explanation import explain
+from medmm.explain.counterfactual import deletion
+from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.overlay import PATCHES
 from medmm.model.batch import Batch, Features, ImageLayout, Layout, collate
 from medmm.model.folder import Model
 from medmm.model.fusion import PATTERNS, modalities_of
 from medmm.placement import Placement
-from medmm.result import Finding
+from medmm.result import Finding, Limits
 from medmm.slices import Picture
 from tests.models import (
     LABELS,
@@ -27,6 +28,7 @@ from tests.models import (
     random_case,
     random_network,
 )
+from tests.scored import scored_case
 
 GRID = (5, 5)
 NOTE_SPANS = ((0, 2), (3, 8), (10, 21), (22, 27), (28, 29))
@@ -384,3 +386,24 @@ def test_patches_that_were_hidden_together_bear_what_their_block_was_worth() -> 
     shown.image_mask[0, together] = False
     assert len(together) > 1
     assert (whole - network(shown)[0, 1]).item() == pytest.approx(float(value), abs=1e-5)
+
+
+def test_only_of_labels_that_are_asked_about_it_is_said_without_what_they_would_be_otherwise(model: Model) -> None:
+    case = shown_case()
+
+    found = explain(model, case, NOTE, deletions=LABELS[1:2])
+
+    assert [one.label for one in found if one.deletion is not None] in ([], [LABELS[1]])
+    assert found[1].deletion == deletion(model, case, NOTE, 1)
+    assert all(one.deletion is None for one in explain(model, case, NOTE))
+
+
+def test_a_person_looks_first_at_what_is_flagged_or_uncertain_and_at_the_leading_one() -> None:
+    quiet = scored_case("c1", (0.2, 0.05, 0.1)).prediction
+    flagged = scored_case("c1", (0.2, 0.6, 0.87)).prediction
+    unsure = replace(quiet.findings[1], limits=Limits(0.01, 0.9, 0.1))
+
+    assert worth_a_look(quiet) == (quiet.leading.label,)
+    assert worth_a_look(flagged) == tuple(one.label for one in flagged.findings[1:])
+    assert unsure.call == "uncertain"
+    assert unsure.label in worth_a_look(replace(quiet, findings=(quiet.findings[0], unsure, quiet.findings[2])))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medmm.case import Case, Image, Study, Volume
 from medmm.config import RunConfig
+from medmm.explain.explanation import explain
 from medmm.explain.gradient import gradient_maps
 from medmm.explain.overlay import ATTENTION, GRADIENT, METHODS, PATCHES, RELEVANCE, WINDOWS, overlays
 from medmm.judge.faithfulness import peak
@@ -225,3 +226,13 @@ def test_asking_for_a_map_leaves_no_trace_in_the_model(plain: Model) -> None:
 
     assert torch.equal(plain.log_odds([case]), before)
     assert all(p.grad is None for p in [*plain.network.parameters(), *plain.encoders.image.parameters()])
+
+
+def test_what_nobody_looks_at_closely_has_a_coarser_map_that_says_so(plain: Model) -> None:
+    case = encoded(plain, film((300, 300), (0.4, 0.4)))
+
+    first, *others = explain(plain, case, "", closely=plain.labels[:1])
+
+    assert (first.method, {one.method for one in others}) == (GRADIENT, {PATCHES})
+    assert first.overlays[0].cells.size > others[0].overlays[0].cells.size
+    np.testing.assert_array_equal(first.overlays[0].cells, explain(plain, case, "")[0].overlays[0].cells)

@@ -236,9 +236,9 @@ def test_a_case_whose_note_changed_is_scored_again_and_only_it(
     out, encoded = night.again(tmp_path), list[str]()
     encode = Model.encode
 
-    def watched(model: Model, case: Case) -> Features:
+    def watched(model: Model, case: Case, **how: bool) -> Features:
         encoded.append(case.case_id)
-        return encode(model, case)
+        return encode(model, case, **how)
 
     monkeypatch.setattr(Model, "encode", watched)
     studies = change(night, tmp_path / "studies", {"canary": {"note": "No cough. Never smoked. Fever of 40 degrees."}})
