@@ -147,6 +147,7 @@ def _said(run: Tested, pattern: int) -> Said | None:
     bare = copy.deepcopy(network)
     bare.scale.fill_(1)
     bare.shift.fill_(0)
+    bare.bounds.copy_(torch.tensor([0.0, 1.0])[:, None].expand_as(bare.bounds))
     logits, seen = infer(network.body, cases, keep=keep), torch.full((len(cases),), pattern)
     raw, calibrated = (each.calibrated(logits, seen).sigmoid().double().numpy() for each in (bare, network))
     limits = [model.limits(label, present) for label in model.labels]

@@ -50,6 +50,9 @@ def randomise(network: Network, seed: int = 0) -> Network:
         if name.endswith("share"):  # stays 0 for what is absent, and sums to one
             drawn = buffer * torch.rand(buffer.shape, generator=draw)
             buffer.copy_(drawn / drawn.sum(dim=1, keepdim=True).clamp(min=1e-9))
+        elif name.endswith("bounds"):
+            low, width = 0.1 * torch.rand(buffer.shape, generator=draw), 0.9
+            buffer.copy_(torch.stack([low[:, 0], low[:, 1] + width], dim=1))
         elif name.endswith(("scale", "gate", "spread")):
             buffer.copy_(0.5 + torch.rand(buffer.shape, generator=draw))
         elif not name.endswith(("frequencies", "there")):

@@ -37,6 +37,21 @@ def test_a_probability_that_was_off_means_what_it_says(bend: str) -> None:
     assert ece(bent(asked, *curve), truth) < 0.04
 
 
+def test_what_can_never_be_sure_is_not_called_sure() -> None:
+    """One of two needed things is seen: however clear, the answer is yes in a third of the cases."""
+    rng = np.random.default_rng(4)
+    seen = rng.random(1200) < 0.4
+    said = torch.tensor(np.where(seen, 2.5, -2.5) + rng.normal(0, 1.2, 1200), dtype=torch.float32)[:, None]
+    answers = torch.tensor(seen & (rng.random(1200) < 0.35), dtype=torch.float32)[:, None]
+
+    curve = _choose(said[:600], answers[:600], np.arange(600) % 5, knows=True)
+
+    clear = said[600:, 0] > 3
+    given = bent(said[600:][clear], *curve).sigmoid()
+    assert given.max() < 0.5
+    assert float(given.mean()) == pytest.approx(float(answers[600:][clear].mean()), abs=0.08)
+
+
 def test_a_curve_never_changes_who_comes_first() -> None:
     logits, answers = told(300, 3, "skewed")
     curve = _choose(logits, answers, np.arange(300) % 5, knows=True)

@@ -186,7 +186,7 @@ def test_the_log_odds_of_classes_are_those_of_the_softmax() -> None:
 
     odds = network.calibrated(logits, pattern)
 
-    calibrated = (network.scale[pattern, 0] * logits + network.shift[pattern]).double()
+    calibrated = (network.scale[pattern, 0] * logits + network.shift[pattern] + network.moved).double()
     torch.testing.assert_close(odds.sigmoid(), calibrated.softmax(dim=-1))
     assert odds.isfinite().all()
 

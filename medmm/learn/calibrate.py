@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,8 +27,8 @@ _FOLDS = 5
 _RIDGE = 4.0
 """In cases: how much speaks for leaving a probability as it is."""
 
-Curve = tuple[Tensor, Tensor]
-"""Scale (2, K) and shift (K,) of K labels, see Network.calibrated."""
+Curve = tuple[Tensor, Tensor, Tensor]
+"""Scale (2, K), shift (K,) and bounds (2, K) of K labels, see `bent`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,9 +44,9 @@ class Decisions:
 def calibrate(network: Network, validation: Examples) -> None:
     """Choose for each label and pattern the curve that turns logits into log-odds, and fit it.
 
-    Of none, temperature (Guo 2017), Platt's (1999) and beta (Kull 2017) it is the one with the lowest loss on held-out
-    folds of the validation patients. Classes that exclude each other have one temperature, since a curve for each would
-    change which of them is the likeliest.
+    Of none, temperature (Guo 2017), Platt's (1999), beta (Kull 2017) and Platt's between two bounds it is the one with
+    the lowest loss on held-out folds of the validation patients. Classes that exclude each other have one temperature,
+    since a curve for each would change which of them is the likeliest.
     """
     for pattern, keep, rows in by_pattern(network.keep, validation):
         cases = validation.take(torch.nonzero(rows).flatten().tolist())
@@ -59,6 +60,7 @@ def calibrate(network: Network, validation: Examples) -> None:
         for label in range(logits.shape[1]):
             curve = _choose(logits[:, [label]], cases.targets[:, [label]], fold_of, knows=bool(keep.any()))
             network.scale[pattern, :, label], network.shift[pattern, label] = curve[0][:, 0], curve[1][0]
+            network.bounds[pattern, :, label] = curve[2][:, 0]
 
 
 def decide(network: Network, validation: Examples, config: DecisionConfig) -> Decisions:
@@ -96,22 +98,52 @@ def by_pattern(known: Sequence[bool], examples: Examples) -> Iterator[tuple[int,
 
 
 def _none(logits: Tensor, targets: Tensor) -> Curve:
-    return torch.ones(2, logits.shape[1]), torch.zeros(logits.shape[1])
+    return torch.ones(2, logits.shape[1]), torch.zeros(logits.shape[1]), _free(logits)
 
 
 def _temperature(logits: Tensor, targets: Tensor) -> Curve:
     scale = fit_temperature(logits, targets, _RIDGE, multi_class=False)
-    return torch.full((2, logits.shape[1]), scale), torch.zeros(logits.shape[1])
+    return torch.full((2, logits.shape[1]), scale), torch.zeros(logits.shape[1]), _free(logits)
 
 
 def _platt(logits: Tensor, targets: Tensor) -> Curve:
     scale, shift = fit_weights(logits[:, None], targets, False, _RIDGE)
-    return scale.expand(2, -1), shift
+    return scale.expand(2, -1), shift, _free(logits)
 
 
 def _beta(logits: Tensor, targets: Tensor) -> Curve:
     sources = torch.stack([functional.logsigmoid(logits), functional.softplus(logits)], dim=1)
-    return fit_weights(sources, targets, False, _RIDGE)
+    scale, shift = fit_weights(sources, targets, False, _RIDGE)
+    return scale, shift, _free(logits)
+
+
+def _bounded(logits: Tensor, targets: Tensor) -> Curve:
+    """Platt's line between two bounds (N, 1): the four-parameter logistic curve, from Platt's on.
+
+    A film alone may show one of two things that a label needs: however clear it is, the label is never sure.
+    """
+    from scipy.optimize import minimize
+
+    stated = torch.isfinite(targets[:, 0])
+    z, y = logits[stated, 0].double().numpy(), targets[stated, 0].double().numpy()
+    scale, shift, _ = _platt(logits, targets)
+
+    def loss(at: np.ndarray) -> float:
+        slope, level, low, high = at
+        p = low + max(high - low, 0.0) * expit(slope * z + level)
+        said = np.clip(np.where(y == 1, p, 1 - p), 1e-9, 1.0)
+        return float(-np.log(said).sum() + _RIDGE * (low + 1 - high))
+
+    start = np.array([max(float(scale[0, 0]), 0.05), float(shift[0]), 0.01, 0.99])
+    found = minimize(loss, start, method="L-BFGS-B", bounds=[(0.05, 20.0), (-20.0, 20.0), (0.0, 0.45), (0.05, 1.0)])
+    slope, level, low, high = found.x
+    high = max(high, low + 0.01)
+    return torch.full((2, 1), slope).float(), torch.tensor([level]).float(), torch.tensor([[low], [high]]).float()
+
+
+def _free(logits: Tensor) -> Tensor:
+    """No bounds."""
+    return torch.tensor([0.0, 1.0])[:, None].repeat(1, logits.shape[1])
 
 
 _CURVES: Mapping[str, Callable[[Tensor, Tensor], Curve]] = {
@@ -119,6 +151,7 @@ _CURVES: Mapping[str, Callable[[Tensor, Tensor], Curve]] = {
     "temperature": _temperature,
     "Platt": _platt,
     "beta": _beta,
+    "Platt between bounds": _bounded,
 }
 """From the plainest; of two that are as good the plainer is taken."""
 
@@ -134,11 +167,11 @@ def _choose(logits: Tensor, targets: Tensor, fold_of: np.ndarray, *, knows: bool
     """
     if not knows:
         scale, shift = fit_weights(logits[:, None], targets, False, _RIDGE)
-        return torch.ones(2, 1), shift + (scale[0] - 1) * logits[:1].mean(dim=0)
+        return torch.ones(2, 1), shift + (scale[0] - 1) * logits[:1].mean(dim=0), _free(logits)
     losses = dict.fromkeys(_CURVES, 0.0)
     for fold in np.unique(fold_of):
         outside = torch.from_numpy(fold_of == fold)
         for name, fit in _CURVES.items():
-            scale, shift = fit(logits[~outside], targets[~outside])
-            losses[name] += float(losses_of(bent(logits[outside], scale, shift), targets[outside], False).sum())
+            curve = fit(logits[~outside], targets[~outside])
+            losses[name] += float(losses_of(bent(logits[outside], *curve), targets[outside], False).sum())
     return _CURVES[min(losses, key=lambda name: losses[name])](logits, targets)

@@ -92,7 +92,7 @@ def at_prevalence(model: Model, shares: Mapping[str, float]) -> Local:
         after = after / after.sum()
     network = copy.deepcopy(model.network)
     moved = np.log(after / before) if multi_class else logit(after) - logit(before)
-    network.shift += torch.from_numpy(moved).float()
+    network.moved += torch.from_numpy(moved).float()
     odds = logit(after) - logit(before)
     thresholds = np.array([model.card.thresholds[label] for label in labels])
     if model.card.run.decision.aim != "net_benefit":
@@ -137,6 +137,8 @@ def _uncalibrated(network: Network) -> Network:
     network = copy.deepcopy(network)
     network.scale.fill_(1)
     network.shift.fill_(0)
+    network.bounds.copy_(torch.tensor([0.0, 1.0])[:, None].expand_as(network.bounds))
+    network.moved.fill_(0)
     return network
 
 

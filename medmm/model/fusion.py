@@ -238,6 +238,8 @@ class Network(nn.Module):
 
     scale: Tensor
     shift: Tensor
+    bounds: Tensor
+    moved: Tensor
 
     def __init__(self, widths: Widths, labels: int, multi_class: bool, config: FusionConfig) -> None:
         super().__init__()
@@ -248,6 +250,8 @@ class Network(nn.Module):
         self.keep = [name in config.modalities for name in MODALITIES]
         self.register_buffer("scale", torch.ones(PATTERNS, 2, labels))
         self.register_buffer("shift", torch.zeros(PATTERNS, labels))
+        self.register_buffer("bounds", torch.tensor([0.0, 1.0])[:, None].repeat(PATTERNS, 1, labels))
+        self.register_buffer("moved", torch.zeros(labels))
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, L) calibrated log-odds of each label."""
@@ -266,11 +270,15 @@ class Network(nn.Module):
         return torch.stack([self.body(one) for one in shown])
 
     def calibrated(self, logits: Tensor, pattern: Tensor) -> Tensor:
-        """Logits (B, L) of cases with these patterns (B,) -> log-odds (B, L); of classes the first scale counts."""
+        """Logits (B, L) of cases with these patterns (B,) -> log-odds (B, L); of classes the first scale counts.
+
+        `moved` is what another prevalence adds.
+        """
         scale, shift = self.scale[pattern].double(), self.shift[pattern].double()
         if not self.multi_class:
-            return bent(logits.double(), scale.transpose(0, 1), shift)
-        logits = scale[:, 0] * logits.double() + shift
+            bounds = self.bounds[pattern].double().transpose(0, 1)
+            return bent(logits.double(), scale.transpose(0, 1), shift, bounds) + self.moved
+        logits = scale[:, 0] * logits.double() + shift + self.moved
         log_p = logits.log_softmax(dim=-1)
         others = torch.stack(
             [
@@ -282,10 +290,22 @@ class Network(nn.Module):
         return log_p - others
 
 
-def bent(logits: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Logits (B, L) on a curve that never falls: scale (2, ..., L) of ln p and of -ln(1 - p), then shift (..., L).
+def bent(logits: Tensor, scale: Tensor, shift: Tensor, bounds: Tensor | None = None) -> Tensor:
+    """Logits (B, L) on a curve that never falls, as log-odds.
 
-    With both scales the same it is Platt's line, otherwise beta calibration (Kull 2017).
+    Args:
+        logits: (B, L).
+        scale: (2, ..., L) of ln p and of -ln(1 - p). With both the same it is Platt's line, otherwise beta calibration
+            (Kull 2017).
+        shift: (..., L), added.
+        bounds: (2, ..., L) between which all probabilities lie, as where a side can say no more than that one of two
+            things that are needed is there; none if None.
     """
     yes, no = nn.functional.logsigmoid(logits), nn.functional.softplus(logits)
-    return torch.as_tensor(scale[0] * yes + scale[1] * no + shift)
+    log_odds = torch.as_tensor(scale[0] * yes + scale[1] * no + shift)
+    if bounds is None:
+        return log_odds
+    width = (bounds[1] - bounds[0]).log()
+    sure = torch.logaddexp(bounds[0].log(), width + nn.functional.logsigmoid(log_odds))
+    not_sure = torch.logaddexp((1 - bounds[1]).log(), width + nn.functional.logsigmoid(-log_odds))
+    return sure - not_sure
