@@ -310,7 +310,8 @@ def score(
     date: Annotated[str, typer.Option(help="Of a server: YYYYMMDD, or YYYYMMDD-YYYYMMDD.")] = "",
     modality: Annotated[str, typer.Option(help="Of a server: CR, DX, CT, ...")] = "",
     deletions: Annotated[
-        bool, typer.Option("--deletions", help="Find without what each flagged finding would not be; seconds each.")
+        bool,
+        typer.Option("--deletions", help="Say without which parts a flagged finding would not be; seconds a finding."),
     ] = False,
     workers: Workers = None,
 ) -> None:

@@ -82,7 +82,7 @@ def score_cohort(
     out.mkdir(parents=True, exist_ok=True)
     with Store(out / STORE) as store:
         done = store.contents(model.model_id)
-        contents = {row.case_id: _content(row, cohort.config) for row in cohort.rows}
+        contents = {row.case_id: _content(row, cohort.config, beside) for row in cohort.rows}
         left = [row for row in cohort.rows if contents[row.case_id] != done.get(row.case_id)]
         known = len(cohort.rows) - len(left)
         refused: list[Refusal] = []
@@ -103,9 +103,14 @@ def score_cohort(
     return Scored(len(left) - len(refused), known, tuple(refused))
 
 
-def _content(row: CaseRow, config: CohortConfig) -> str:
-    """SHA-256 over everything that the prediction is made from; what cannot be read is refused later, by its reader."""
+def _content(row: CaseRow, config: CohortConfig, beside: Beside) -> str:
+    """SHA-256 over everything that the prediction is made from, and over what is asked of it.
+
+    What cannot be read is refused later, by its reader.
+    """
     digest = hashlib.sha256(row.digest())
+    if beside.deletions:
+        digest.update(b"deletions")
     digest.update(repr((READING, config.images, config.sections_left_out, config.timezone)).encode())
     for source in (row.study, row.prior):
         digest.update(source.digest() if source else b"none")
