@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import scipy.ndimage
@@ -36,6 +37,7 @@ from medmm.explain.overlay import DEFAULT, METHODS, WINDOWS, overlays
 from medmm.judge.faithfulness import area_under, correlation, highest, mass_inside, points_at
 from medmm.judge.metrics import Estimate, estimate, resample_patients, weighted_means, with_sample
 from medmm.model.batch import Features
+from medmm.model.encoders import Tail, Taught
 from medmm.model.folder import Model
 from medmm.placement import Placement
 from medmm.read.cohort import CaseRow, read_case, read_cohort
@@ -192,9 +194,11 @@ def cascade(model: Model, seed: int) -> Iterator[tuple[str, Model]]:
     """The model with ever more of its weights shuffled, from the answer down to the pixels (Adebayo et al. 2018)."""
     draw = torch.Generator().manual_seed(seed)
     network, encoders = copy.deepcopy(model.network), copy.deepcopy(model.encoders)
-    _shuffle(network.body, draw)
+    copies = [cast("Taught", one) for one in encoders.image.taught]
+    for module in (network.body, *(one.head for one in copies)):
+        _shuffle(module, draw)
     yield "heads and fusion", replace(model, network=network, encoders=copy.deepcopy(encoders))
-    tails = [encoders.image.tail, *encoders.image.taught]
+    tails = [encoders.image.tail, *(cast("Tail", one.part) for one in copies)]
     stages = [list(tail.stages) for tail in tails]
     half = len(stages[0]) // 2
     for name, some in (("and the last stages", slice(half, None)), ("and all of the tail", slice(0, half))):

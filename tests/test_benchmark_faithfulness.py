@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import explanations, faithfulness
 from benchmarks.faithfulness import CENTRE, EDGES, RANDOM, cascade, similarity
 from medmm.explain.overlay import DEFAULT, GRADIENT, PATCHES, WINDOWS
+from medmm.model.encoders import Taught
 from medmm.model.folder import Model
 from medmm.placement import Placement
 from medmm.result import Overlay
@@ -63,6 +65,20 @@ def test_weights_are_shuffled_from_the_answer_down_and_the_model_itself_is_left_
     name = "body.heads.image.probe.weight"
     assert torch.equal(heads[name].flatten().sort().values, before[name].flatten().sort().values)
     assert not torch.equal(heads[name], before[name])
+
+
+def test_taught_copies_lose_what_they_learnt_too(run: Run) -> None:
+    model = Model.load(run.out / "model")
+    image = model.encoders.image
+    copy = Taught(image.new_tail(), nn.Linear(image.frozen_width, 5))
+    taught = replace(model, encoders=model.encoders.taught([copy], []))
+
+    *_, (_, last) = cascade(taught, seed=0)
+
+    (after,) = last.encoders.image.taught
+    for name, value in copy.state_dict().items():
+        if value.is_floating_point() and value.unique().numel() > 1:
+            assert not torch.equal(after.state_dict()[name], value), name
 
 
 def test_maps_are_compared_by_what_they_show_and_not_by_their_scale() -> None:
