@@ -571,5 +571,10 @@ class _Sizes:
 
     image_width = 6
 
+    class image:  # noqa: N801
+        width = frozen_width = 6
+        taught = ()
+
     class text:  # noqa: N801
         width = frozen_width = 8
+        taught = ()
