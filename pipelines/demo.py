@@ -27,8 +27,12 @@ def run_demo(folder: Path, patients: int, seed: int, *, port: int, browser: bool
     """Do it all; what an earlier call did already is not done again."""
     report = learn_sample(folder, patients, seed)
     run = folder / "run"
-    beside = Beside(memory_of(run), deletions=True)
-    score_cases(Model.load(run / "model"), unseen(folder / "cohort", run), folder / "scored", beside=beside)
+    score_cases(
+        Model.load(run / "model"),
+        unseen(folder / "cohort", run),
+        folder / "scored",
+        beside=Beside(memory_of(run)),
+    )
     beside_ceilings(report)
     if browser:
         review(folder / "scored", port, browser=True)
