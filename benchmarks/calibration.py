@@ -11,7 +11,6 @@ out at random until the label has it; the model is told the prevalence, or estim
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -144,12 +143,10 @@ def _said(run: Tested, pattern: int) -> Said | None:
     if not len(cases):
         return None
     present = [m for m, there in zip(MODALITIES, keep.tolist(), strict=True) if there]
-    bare = copy.deepcopy(network)
-    bare.scale.fill_(1)
-    bare.shift.fill_(0)
-    bare.bounds.copy_(torch.tensor([0.0, 1.0])[:, None].expand_as(bare.bounds))
     logits, seen = infer(network.body, cases, keep=keep), torch.full((len(cases),), pattern)
-    raw, calibrated = (each.calibrated(logits, seen).sigmoid().double().numpy() for each in (bare, network))
+    raw, calibrated = (
+        each.calibrated(logits, seen).sigmoid().double().numpy() for each in (network.uncalibrated(), network)
+    )
     limits = [model.limits(label, present) for label in model.labels]
     pairs = [(0.0, 1.0) if one is None else (one.present_from, one.absent_to) for one in limits]
     thresholds = [model.card.thresholds[label] for label in model.labels]

@@ -11,7 +11,6 @@ turns: an answer from files, with the contributions, with all that is shown besi
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.hiding import pieces, without
 from medmm.explain.words import word_units, words
 from medmm.judge.metrics import Estimate, resample_patients, share
+from medmm.learn.evaluate import read_split
 from medmm.model.batch import Features, collate
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, read_case, read_cohort
@@ -72,10 +72,9 @@ class Asked:
 def asked_of(model: Model, folder: Path, run: Path, most: int) -> list[Asked]:
     """The first test cases of the run that can be read."""
     cohort = read_cohort(folder, model.card.cohort)
-    with (run / "split.csv").open(encoding="utf-8", newline="") as file:
-        test = {row["case_id"] for row in csv.DictReader(file) if row["part"] == "test"}
-    found = []
-    for row in track([row for row in cohort.rows if row.case_id in test][:most], "Answering", console=console):
+    part, found = read_split(run / "split.csv"), []
+    rows = [row for row in cohort.rows if part.get(row.case_id) == "test"]
+    for row in track(rows[:most], "Answering", console=console):
         try:
             case = read_case(cohort, row)
         except DataError:

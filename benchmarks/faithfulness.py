@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -36,6 +35,7 @@ from medmm.explain.occlusion import blur, shown_as
 from medmm.explain.overlay import DEFAULT, METHODS, WINDOWS, overlays
 from medmm.judge.faithfulness import area_under, correlation, highest, mass_inside, points_at
 from medmm.judge.metrics import Estimate, estimate, resample_patients, weighted_means, with_sample
+from medmm.learn.evaluate import read_split
 from medmm.model.batch import Features
 from medmm.model.encoders import Tail, Taught
 from medmm.model.folder import Model
@@ -94,8 +94,7 @@ class Line:
 def asked_of(model: Model, cohort_folder: Path, run: Path, most: int) -> Iterator[Asked]:
     """Flagged labels of test cases that have the label, at most so many of each label."""
     cohort = read_cohort(cohort_folder, model.card.cohort)
-    with (run / "split.csv").open(encoding="utf-8", newline="") as file:
-        part = {row["case_id"]: row["part"] for row in csv.DictReader(file)}
+    part = read_split(run / "split.csv")
     found = dict.fromkeys(model.labels, 0)
     for row in cohort.rows:
         wanted = [label for label in model.labels if row.targets.get(label) == 1 and found[label] < most]

@@ -9,7 +9,6 @@ pictures turned, mirrored, inverted or replaced by noise, pictures of other coho
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -24,6 +23,7 @@ from benchmarks.accuracy.table import machine, versions
 from benchmarks.missing import with_strange
 from medmm.case import MODALITIES, Case, Image, Study
 from medmm.errors import CohortError, DataError, ModelError
+from medmm.learn.evaluate import read_split
 from medmm.learn.fit import Examples
 from medmm.model.batch import Features
 from medmm.model.folder import Model
@@ -169,8 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(asked: argparse.Namespace) -> int:
     model = Model.load(asked.run / "model")
     cohort = read_cohort(asked.cohort, model.card.cohort)
-    with (asked.run / "split.csv").open(encoding="utf-8", newline="") as file:
-        parts = {row["case_id"]: row["part"] for row in csv.DictReader(file)}
+    parts = read_split(asked.run / "split.csv")
     cases = read(cohort, asked.most, lambda case_id: parts.get(case_id) == "test")
     if not cases:
         raise CohortError("no test case of the run can be read", "Give the cohort that the run was trained on")

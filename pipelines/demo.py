@@ -5,12 +5,12 @@ medmm demo FOLDER
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
 
 from medmm.judge.comparison import Report
+from medmm.learn.evaluate import read_split
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.score.cohort import Beside
@@ -53,9 +53,8 @@ def learn_sample(folder: Path, patients: int, seed: int) -> Report:
 def unseen(cohort: Path, run: Path) -> Cohort:
     """The cases of the run's test patients, without their answers."""
     whole = read_cohort(cohort)
-    with (run / "split.csv").open(encoding="utf-8", newline="") as file:
-        test = {row["case_id"] for row in csv.DictReader(file) if row["part"] == "test"}
-    rows = tuple(row for row in whole.rows if row.case_id in test)
+    part = read_split(run / "split.csv")
+    rows = tuple(row for row in whole.rows if part.get(row.case_id) == "test")
     return replace(whole, rows=rows)
 
 

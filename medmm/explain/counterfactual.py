@@ -122,11 +122,10 @@ class _Ask:
         """Dress units in places and names."""
         first_word, first_column = self.sizes[0], self.sizes[0] + self.sizes[1]
         gone = torch.isin(self.block, torch.tensor([unit for unit in hidden if unit < first_word], dtype=torch.long))
-        regions, start = [], 0
-        for number, picture in enumerate(self.case.layout.pictures):
-            cells = [cell for k, cell in enumerate(picture.cells, start) if gone[k]]
+        layout, regions = self.case.layout, []
+        for number, (picture, patches) in enumerate(zip(layout.pictures, layout.patches, strict=True)):
+            cells = [cell for cell, one in zip(picture.cells, gone[patches], strict=True) if one]
             regions += [Region(number, tuple(sorted(cells)))] if cells else []
-            start += len(picture.cells)
         names = list(self.model.card.cohort.record)
         words = sorted(self.words[unit - first_word] for unit in hidden if first_word <= unit < first_column)
         columns = sorted(self.columns[unit - first_column] for unit in hidden if unit >= first_column)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -66,8 +65,7 @@ def _starts(model: Model, case: Features, trunks: Sequence[Trunk]) -> list[Tenso
     """The typical picture for each picture, in its turnings; of a model that knows none, the mean of its own cells."""
     if model.typical is None:
         return [trunk.maps.mean(dim=(2, 3), keepdim=True).expand_as(trunk.maps).clone() for trunk in trunks]
-    first = np.cumsum([0, *(len(layout.cells) for layout in case.layout.pictures)])[:-1]
-    views = case.place[first, VIEW].long().tolist()
+    views = case.place[[patches.start for patches in case.layout.patches], VIEW].long().tolist()
     typical = [model.typical.laid(view, trunk.flips) for view, trunk in zip(views, trunks, strict=True)]
     return [one.to(trunk.maps.device) for one, trunk in zip(typical, trunks, strict=True)]
 

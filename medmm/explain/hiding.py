@@ -50,25 +50,31 @@ def without(
     hidden = {side: rows for side, rows in given.items() if rows is not None}
     count = len(next(iter(hidden.values())))
     at_once = max(1, min(_MOST_AT_ONCE, _TOKENS // (batch.image.shape[1] + batch.note.shape[1])))
+    said = _said(model, batch)
     answers = [torch.zeros(0, len(model.labels), dtype=torch.float64)]
     for start in range(0, count, at_once):
         rows = slice(start, min(start + at_once, count))
         shown = {f"{side}_mask": getattr(batch, f"{side}_mask") & ~which[rows] for side, which in hidden.items()}
         asked = replace(batch.repeat(rows.stop - rows.start), **shown)
-        answers.append(model.network(_heard(model, batch, asked, hidden)))
+        answers.append(model.network(_heard(model, said, asked, hidden)))
     return torch.cat(answers)
 
 
-def _heard(model: Model, batch: Batch, asked: Batch, hidden: Iterable[str]) -> Batch:
+def _said(model: Model, batch: Batch) -> Tensor | None:
+    """What the heads say of the whole case (1, M, L); None of a network without heads."""
+    body = model.network.body
+    return body.said(batch.only(torch.tensor(body.keep))) if isinstance(body, Fusion) else None
+
+
+def _heard(model: Model, said: Tensor | None, asked: Batch, hidden: Iterable[str]) -> Batch:
     """Questions whose heads need not be asked of sides of which nothing is hidden."""
     body = model.network.body
-    if not isinstance(body, Fusion):
+    if said is None or not isinstance(body, Fusion):
         return asked
-    keep = torch.tensor(body.keep)
-    said = body.said(batch.only(keep)).repeat(len(asked.image), 1, 1)
+    heard, shown = said.repeat(len(asked.image), 1, 1), asked.only(torch.tensor(body.keep))
     for side in hidden:
-        said[:, MODALITIES.index(side)] = body.said_of(side, asked.only(keep))
-    return replace(asked, heard=said)
+        heard[:, MODALITIES.index(side)] = body.said_of(side, shown)
+    return replace(asked, heard=heard)
 
 
 def affordable(case: Features) -> int:

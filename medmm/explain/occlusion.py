@@ -65,10 +65,9 @@ def blur(pixels: np.ndarray, width: float) -> np.ndarray:
 
 def shown_as(model: Model, case: Features, number: int, image: Image) -> Features:
     """The same case with one of its pictures changed and encoded anew, trunk and all."""
-    start = sum(len(layout.cells) for layout in case.layout.pictures[:number])
     patches = model.encoders.encode_picture(image, keep_trunk=bool(case.trunks))
     changed, trunks = case.image.clone(), list(case.trunks)
-    changed[start : start + len(patches.tokens)] = patches.tokens
+    changed[case.layout.patches[number]] = patches.tokens
     if trunks:
         trunks[number] = patches.trunk
     return replace(case, image=changed, trunks=tuple(trunks))

@@ -90,12 +90,11 @@ def overlays(
 
 def _in_grids(case: Features, worth: Tensor) -> Maps:
     """Worth of all patches (L, P) -> of each picture in its grid, 0 where it has no patch."""
-    maps, start = [], 0
-    for layout in case.layout.pictures:
+    maps = []
+    for layout, patches in zip(case.layout.pictures, case.layout.patches, strict=True):
         down, across = layout.grid
         one = torch.zeros(len(worth), down * across)
-        one[:, list(layout.cells)] = worth[:, start : start + len(layout.cells)]
-        start += len(layout.cells)
+        one[:, list(layout.cells)] = worth[:, patches]
         maps.append(one.reshape(len(worth), down, across))
     return maps
 

@@ -55,7 +55,7 @@ def refitted(model: Model, cohort: Cohort, cache: Path, progress: Progress, work
         )
     cohort.require_both_answers()
     cases = _examples(model, cohort, cache, progress, workers)
-    network = _uncalibrated(model.network)
+    network = model.network.uncalibrated()
     calibrate(network, cases)
     decisions = decide(network, cases, model.card.run.decision)
     shares = np.nanmean(cases.targets.numpy(), axis=0)
@@ -131,15 +131,6 @@ def _examples(model: Model, cohort: Cohort, cache: Path, progress: Progress, wor
 
 def _ids(cases: Examples) -> tuple[str, ...]:
     return tuple(case.case_id for case in cases.features)
-
-
-def _uncalibrated(network: Network) -> Network:
-    network = copy.deepcopy(network)
-    network.scale.fill_(1)
-    network.shift.fill_(0)
-    network.bounds.copy_(torch.tensor([0.0, 1.0])[:, None].expand_as(network.bounds))
-    network.moved.fill_(0)
-    return network
 
 
 def _card(model: Model, shares: Mapping[str, float], decisions: Decisions) -> Card:

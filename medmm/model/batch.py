@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -68,6 +69,12 @@ class Layout:
     def pictures(self) -> tuple[ImageLayout, ...]:
         """All of them in the order of their patches: the study's, then the prior's."""
         return self.images + self.prior
+
+    @property
+    def patches(self) -> tuple[slice, ...]:
+        """Which patches of the case are those of each of `pictures`."""
+        ends = list(accumulate((len(picture.cells) for picture in self.pictures), initial=0))
+        return tuple(slice(start, end) for start, end in pairwise(ends))
 
 
 @dataclass(frozen=True, slots=True)

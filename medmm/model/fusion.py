@@ -18,6 +18,7 @@ and weighs nothing. B cases, M modalities, L labels, D width, F pooled features.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -268,6 +269,15 @@ class Network(nn.Module):
             batch = replace(batch, heard=self.body.said(batch))
         shown = [batch.only(modalities_of(pattern).to(batch.image.device)) for pattern in range(PATTERNS)]
         return torch.stack([self.body(one) for one in shown])
+
+    def uncalibrated(self) -> Network:
+        """A copy that gives its logits as they are."""
+        bare = copy.deepcopy(self)
+        bare.scale.fill_(1)
+        bare.shift.fill_(0)
+        bare.bounds[:, 0], bare.bounds[:, 1] = 0, 1
+        bare.moved.fill_(0)
+        return bare
 
     def calibrated(self, logits: Tensor, pattern: Tensor) -> Tensor:
         """Logits (B, L) of cases with these patterns (B,) -> log-odds (B, L); of classes the first scale counts.
