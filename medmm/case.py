@@ -34,6 +34,8 @@ class Image:
     """Series Instance UID (0020,000E); empty for PNG and JPEG."""
     instance_uid: str = ""
     """SOP Instance UID (0008,0018); empty for PNG and JPEG."""
+    sop_class: str = ""
+    """SOP Class UID (0008,0016); empty for PNG and JPEG."""
     modality: str = "OT"
     """Modality (0008,0060): CR, DX, MG, XC, ...; OT for PNG and JPEG."""
     view: str = ""
@@ -93,6 +95,8 @@ class Volume:
     """Series Instance UID (0020,000E)."""
     instance_uids: tuple[str, ...] = field(default=(), repr=False)
     """SOP Instance UID of each slice, or the one of a multi-frame object."""
+    sop_class: str = ""
+    """SOP Class UID (0008,0016)."""
     modality: str = "OT"
     """Modality (0008,0060): CT, MR, PT, US, ..."""
     remarks: tuple[str, ...] = ()
@@ -143,6 +147,9 @@ class Study:
     study does not say. A date without a time is the end of that day."""
     patient_id: str = field(default="", repr=False)
     """Patient ID (0010,0020) as the files state it; empty where they do not. Compared, never shown."""
+    header: str = field(default="", repr=False)
+    """Who was examined and when, as DICOM JSON (PS3.18 F): what a report of this study repeats. Empty for PNG and
+    JPEG."""
 
     def __post_init__(self) -> None:
         if not self.images and not self.volumes:

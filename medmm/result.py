@@ -203,6 +203,24 @@ class Film:
     """Whether it is of the prior study."""
     part: str = ""
     """Which part of a volume it is: 'slice 12 of 300', 'frame 3 of 40'; empty for a film."""
+    series_uid: str = ""
+    """Series Instance UID (0020,000E); empty for PNG and JPEG, and so are the next two."""
+    instance_uid: str = ""
+    """SOP Instance UID (0008,0018)."""
+    sop_class: str = ""
+    """SOP Class UID (0008,0016)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a study was read from, and whom its files name: for reports in that study and for a viewer."""
+
+    path: str = field(repr=False)
+    """A file, a folder, or a zip archive, absolute."""
+    members: tuple[str, ...] = field(repr=False)
+    """Names of its files below the folder or in the archive; empty: all that there are."""
+    header: str = field(repr=False)
+    """As Study.header: DICOM JSON; empty for PNG and JPEG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +248,10 @@ class Evidence:
     """One for each finding, in the model's order."""
     similar: tuple[SimilarCase, ...] = ()
     """Labelled training cases of other patients that the model decides alike, the nearest first."""
+    study: Origin | None = None
+    """Of the images of now; None without images."""
+    prior: Origin | None = None
+    """Of the prior study."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

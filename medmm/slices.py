@@ -95,6 +95,7 @@ def slice_images(volume: Volume, indices: Sequence[int]) -> Iterator[Image]:
             digest=hashlib.sha256(content.encode()).hexdigest(),
             series_uid=volume.series_uid,
             instance_uid=uids[index] if len(uids) == volume.slices else "".join(uids[:1]),
+            sop_class=volume.sop_class,
             modality=volume.modality,
             spacing_mm=spacing,
             remarks=(_part(volume, index), *((shown.remark,) if shown.remark else ())),

@@ -18,7 +18,7 @@ from medmm.judge import drift as rules
 from medmm.judge import drift_plots
 from medmm.judge.drift import Drift, Item, Scoring, judge_drift, percent, plain
 from medmm.judge.page import render
-from medmm.store import STORE, Store
+from medmm.store.store import STORE, Store
 from pipelines import terminal
 
 PAGE, NUMBERS = "monitor.html", "monitor.json"

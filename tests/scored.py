@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -10,6 +11,7 @@ from math import exp, log
 from pathlib import Path
 
 import numpy as np
+from pydicom.uid import DigitalXRayImageStorageForPresentation
 
 from medmm.case import MODALITIES, Image, RecordValue
 from medmm.placement import Placement
@@ -20,6 +22,7 @@ from medmm.result import (
     Explanation,
     Film,
     Finding,
+    Origin,
     Overlay,
     Prediction,
     Region,
@@ -27,7 +30,7 @@ from medmm.result import (
     SimilarCase,
     WordWeight,
 )
-from medmm.store import Store
+from medmm.store.store import Store
 from medmm.write.picture import write_picture
 from sample_data.anatomy import draw_build
 from sample_data.film import make_film
@@ -41,6 +44,20 @@ NOTE = "74-year-old smoker, weight loss of 9 kg since spring. No fever. Haemopty
 SCRIPT = "<script>document.title='owned'</script> <img src=x onerror=\"document.title='owned'\"> cough & <b>fever</b>"
 """A note that would take over a page that does not escape it."""
 RECORD: Mapping[str, RecordValue] = {"age_years": 74.0, "sex": "female", "crp_mg_l": 12.5}
+HEADER = json.dumps(
+    {
+        "00080020": {"vr": "DA", "Value": ["20261101"]},
+        "00080030": {"vr": "TM", "Value": ["101500"]},
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Müller^Ada"}]},
+        "00100020": {"vr": "LO", "Value": ["P-0001"]},
+        "00100030": {"vr": "DA", "Value": ["19520304"]},
+        "00100040": {"vr": "CS", "Value": ["F"]},
+        "0020000D": {"vr": "UI", "Value": ["1.2.3"]},
+        "00200010": {"vr": "SH", "Value": ["7"]},
+    }
+)
+ORIGIN = Origin("/nowhere/studies/c1", (), HEADER)
+"""Of files that are not there any more."""
 UNITS = {"age_years": "a", "crp_mg_l": "mg/L"}
 
 
@@ -67,15 +84,21 @@ def scored_case(
     present = tuple(name for name in MODALITIES if given[name])
     absent = tuple(name for name in MODALITIES if not given[name])
     findings = tuple(finding(label, p, present) for label, p in zip(LABELS, probabilities, strict=True))
-    films = tuple(Film(picture(view).digest, "DX", view, ("VOI window 1490/2610",)) for view in views)
+    films = tuple(_film(view, place) for place, view in enumerate(views))
     explanations = tuple(_explanation(label, n, note, views, record) for n, label in enumerate(LABELS))
     similar = (
         SimilarCase("t-017", 0.21, {"pneumonia": True, "heart_failure": None, "lung_cancer": True}),
         SimilarCase("t-204", 0.43, {"pneumonia": False, "heart_failure": True, "lung_cancer": None}),
     )
-    evidence = Evidence(films, note, record, UNITS if record else {}, explanations, similar)
+    units = UNITS if record else {}
+    evidence = Evidence(films, note, record, units, explanations, similar, ORIGIN if views else None)
     remarks = ("report object without pixels left out",)
     return ScoredCase(Prediction(case_id, MODEL, findings, present, absent, remarks), evidence, content)
+
+
+def _film(view: str, place: int) -> Film:
+    kind, remarks = str(DigitalXRayImageStorageForPresentation), ("VOI window 1490/2610",)
+    return Film(picture(view).digest, "DX", view, remarks, False, "", "1.2.3.1", f"1.2.3.1.{place + 1}", kind)
 
 
 def write_scored(out: Path, cases: Sequence[ScoredCase]) -> None:

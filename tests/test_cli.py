@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from medmm.config import RunConfig, read_toml
-from medmm.store import Store
+from medmm.store.store import Store
 from pipelines import terminal
 from pipelines.cli import app
 from tests.cohorts import RUN_TOML, Run, copy_cohort, table, write_table

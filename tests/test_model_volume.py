@@ -26,7 +26,7 @@ from medmm.model.heads import Widths
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.score import cohort as score
 from medmm.slices import Picture, depths, slice_images, spread_slices
-from medmm.store import Store
+from medmm.store.store import Store
 from medmm.tensors import BINS, volume_tensor
 from tests.models import card, cohort, fusion, random_case, random_network, randomise, write_bert, write_torchvision
 from tests.volumes import EVEN, ball, cine, write_monai

@@ -16,7 +16,7 @@ import pytest
 from medmm.errors import StoreError
 from medmm.judge.drift import Drift, Scoring
 from medmm.result import Review, ScoredCase, Verdict
-from medmm.store import Store
+from medmm.store.store import Store
 from pipelines.monitor import NUMBERS, PAGE, _history, monitor_folder
 from pipelines.terminal import console
 from tests.scored import LABELS, MODEL, SCRIPT, scored_case
@@ -32,7 +32,7 @@ def clock() -> Iterator[list[datetime]]:
     """What time the store takes it to be: the last one of the list."""
     times = [START]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medmm.store._now", lambda: times[-1].replace(tzinfo=None))
+        patch.setattr("medmm.store.store._now", lambda: times[-1].replace(tzinfo=None))
         yield times
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -488,3 +489,18 @@ def test_a_pipe_or_a_device_is_no_file_of_a_study(tmp_path: Path) -> None:
 
     assert len(read_study(tmp_path, "c1").images) == 1
     assert refusal(tmp_path / "pipe.dcm").code == Reason.MISSING_STUDY
+
+
+def test_a_study_says_whom_its_reports_are_about_whatever_alphabet_its_files_use(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    named = {"PatientName": "Müller^Ada", "StudyDate": "20261101"}
+    save(make_dicom(ramp(), SpecificCharacterSet="ISO_IR 100", **named), study / "a.dcm")
+
+    read = read_study(study, "c1")
+
+    header = Dataset.from_json(read.header)
+    assert (str(header.PatientName), header.StudyDate) == ("Müller^Ada", "20261101")
+    assert header.StudyInstanceUID == read.uid
+    assert "PixelData" not in header
+    assert read.images[0].sop_class
+    assert "Müller" not in repr(read)

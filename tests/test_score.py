@@ -27,7 +27,7 @@ from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from medmm.read.pool import read_cases
 from medmm.score.cohort import Scored, score_cohort
-from medmm.store import Store
+from medmm.store.store import Store
 from pipelines.cli import app
 from pipelines.score import score_folder
 from tests import dicom_files

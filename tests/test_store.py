@@ -15,7 +15,7 @@ import pytest
 
 from medmm.errors import Reason, StoreError
 from medmm.result import Explanation, Limits, Refusal, Review, ScoredCase
-from medmm.store import STORE, Store
+from medmm.store.store import STORE, Store
 from tests.scored import MODEL, NOTE, scored_case
 
 CANARY = "case-that-no-error-may-name"
@@ -55,6 +55,7 @@ def test_a_scored_case_comes_back_as_it_was_kept(store: Store) -> None:
     assert (kept.evidence.note, kept.evidence.record) == (given.evidence.note, given.evidence.record)
     assert kept.evidence.units == given.evidence.units
     assert kept.evidence.similar == given.evidence.similar != ()
+    assert kept.evidence.study == given.evidence.study is not None
     for one, other in zip(kept.evidence.explanations, given.evidence.explanations, strict=True):
         assert_same_explanation(one, other)
 

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 import ui.app
 from medmm.errors import Reason
 from medmm.result import Refusal, Review
-from medmm.store import Store
+from medmm.store.store import Store
 from tests.scored import MODEL, NOTE, scored_case, write_scored
 from ui import worklist
 

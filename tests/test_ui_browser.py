@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from medmm.store import Store
+from medmm.store.store import Store
 from tests.scored import MODEL, SCRIPT, scored_case, write_scored
 from ui import serve
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import streamlit as st
 
 from medmm.errors import MedmmError
-from medmm.store import Store, WorklistRow
+from medmm.store.store import Store, WorklistRow
 from ui import case, worklist
 from ui.colour import COOL, WARM
 from ui.folder import open_store

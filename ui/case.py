@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from medmm.result import Evidence, Explanation, Finding, Review, ScoredCase
-from medmm.store import Store, WorklistRow
+from medmm.store.store import Store, WorklistRow
 from medmm.write.picture import picture_path
 from ui import decision, findings, given, reasons, viewer
 from ui.folder import films_folder

@@ -9,7 +9,7 @@ import streamlit as st
 
 from medmm.errors import StoreError
 from medmm.result import Finding, Review, Verdict
-from medmm.store import Store
+from medmm.store.store import Store
 from ui.say import decided, escape, literal, moment, name, verdict, word
 
 COMMENT_LIMIT = 2000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medmm.errors import StoreError
-from medmm.store import STORE, Store
+from medmm.store.store import STORE, Store
 from medmm.write.picture import FILMS
 
 _REMEDY = "Give the folder that `medmm score` wrote"

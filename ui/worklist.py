@@ -12,7 +12,7 @@ import streamlit as st
 
 from medmm.case import MODALITIES
 from medmm.result import Call, Refusal
-from medmm.store import Store, WorklistRow
+from medmm.store.store import Store, WorklistRow
 from ui.say import call, literal, moment, name
 
 FILTERS = ("flag", "state", "missing", "search")

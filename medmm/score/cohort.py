@@ -27,9 +27,10 @@ from medmm.model.quality import quality_doubts
 from medmm.read import READING
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.pool import read_cases
-from medmm.result import Evidence, Film, Prediction, Refusal, ScoredCase
+from medmm.read.sources.source import Source
+from medmm.result import Evidence, Film, Origin, Prediction, Refusal, ScoredCase
 from medmm.slices import part_of, pictures_of
-from medmm.store import STORE, Store
+from medmm.store.store import STORE, Store
 from medmm.write.picture import FILMS, write_picture
 from medmm.write.tables import write_predictions, write_quarantine
 
@@ -92,7 +93,7 @@ def score_cohort(
                 refused.append(Refusal(case.case_id, case.code, case.problem, case.remedy))
                 store.refuse(model.model_id, refused[-1])
             else:
-                waiting.append(_encode(model, case, contents[row.case_id], out / FILMS))
+                waiting.append(_encode(model, row, case, contents[row.case_id], out / FILMS))
             if len(waiting) == _AT_ONCE:
                 store.keep(_score(model, waiting, beside))
                 waiting = []
@@ -129,15 +130,18 @@ class _Waiting:
     content: str
     doubts: tuple[str, ...]
     """Of the quality of what was read."""
+    study: Origin | None
+    prior: Origin | None
 
 
-def _encode(model: Model, case: Case, content: str, films: Path) -> _Waiting:
+def _encode(model: Model, row: CaseRow, case: Case, content: str, films: Path) -> _Waiting:
     """Encode a case and write the pictures that the model was given."""
     features = model.encode(case, keep_trunks=True)
     shown = list(_films(case.study, features.layout.images, films, prior=False))
     shown += _films(case.prior, features.layout.prior, films, prior=True)
     note, record = case.note.text if case.note else "", dict(case.record.values) if case.record else {}
-    return _Waiting(features, case.patient_id, tuple(shown), note, record, content, quality_doubts(case))
+    origins = _origin(row.study, case.study), _origin(row.prior, case.prior)
+    return _Waiting(features, case.patient_id, tuple(shown), note, record, content, quality_doubts(case), *origins)
 
 
 def _films(study: Study | None, layouts: Sequence[ImageLayout], films: Path, *, prior: bool) -> Iterator[Film]:
@@ -147,7 +151,24 @@ def _films(study: Study | None, layouts: Sequence[ImageLayout], films: Path, *, 
     pictures = [layout.picture for layout in layouts]
     for picture, image in zip(pictures, pictures_of(study, pictures), strict=True):
         write_picture(films, image)
-        yield Film(image.digest, image.modality, image.view, image.remarks, prior, part_of(study, picture))
+        yield Film(
+            image.digest,
+            image.modality,
+            image.view,
+            image.remarks,
+            prior,
+            part_of(study, picture),
+            image.series_uid,
+            image.instance_uid,
+            image.sop_class,
+        )
+
+
+def _origin(source: Source | None, study: Study | None) -> Origin | None:
+    """Where a study that was read came from."""
+    if source is None or study is None:
+        return None
+    return Origin(str(source.path.absolute()), source.members, study.header)
 
 
 def _score(model: Model, cases: list[_Waiting], beside: Beside) -> list[ScoredCase]:
@@ -165,6 +186,6 @@ def _scored(model: Model, case: _Waiting, answer: Prediction, beside: Beside) ->
     similar = beside.memory.nearest(model, case.features, case.patient_id) if beside.memory else ()
     return ScoredCase(
         replace(answer, doubts=case.doubts + answer.doubts),
-        Evidence(case.films, case.note, case.record, units, explanations, similar),
+        Evidence(case.films, case.note, case.record, units, explanations, similar, case.study, case.prior),
         case.content,
     )

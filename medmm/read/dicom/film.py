@@ -10,7 +10,7 @@ from pydicom import Dataset
 from medmm.case import Image
 from medmm.read.dicom.display import show_colour, show_grey
 from medmm.read.dicom.frame import Frame
-from medmm.read.dicom.header import acquisition, code, codes, numbers, view_of
+from medmm.read.dicom.header import acquisition, code, codes, numbers, sop_class, view_of
 from medmm.read.dicom.instance import EXPORT, SENSELESS
 from medmm.read.dicom.pixels import decode
 from medmm.read.guard import guarded
@@ -52,6 +52,7 @@ def read_film(frame: Frame, remarks: Sequence[str] = (), window: tuple[float, fl
             digest=asked if asked == frame.instance.digest else hashlib.sha256(asked.encode()).hexdigest(),
             series_uid=frame.instance.series_uid,
             instance_uid=frame.instance.uid,
+            sop_class=str(sop_class(dataset)),
             modality=frame.instance.modality,
             view=view_of(dataset),
             spacing_mm=spacing,

@@ -1,6 +1,7 @@
 """What a DICOM header says, taken as text that anyone may have written: codes, numbers, times, how it was acquired."""
 
 import hashlib
+import json
 import re
 from contextlib import suppress
 from datetime import date, datetime, time
@@ -47,6 +48,21 @@ _SAID = (
     "XRayTubeCurrent",
 )
 """Elements that tell how a picture was taken and stored."""
+_EXAMINED = (
+    "AccessionNumber",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyDescription",
+    "StudyID",
+    "StudyInstanceUID",
+    "StudyTime",
+)
+"""Elements of the patient and general study modules (PS3.3 C.7.1.1, C.7.2.1) that an object of the study repeats."""
 _VIEWS = {
     "AP": "AnteroPosterior",
     "PA": "PosteroAnterior",
@@ -178,3 +194,20 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
 def _text(dataset: Dataset, keyword: str) -> str:
     """Return a value as text, several values as DICOM writes them; empty for none."""
     return "\\".join(codes(dataset, keyword)).strip()
+
+
+def study_header(dataset: Dataset) -> str:
+    """Who was examined and when, as DICOM JSON (PS3.18 F); an element that does not make sense is left out."""
+    said: dict[str, object] = {}
+    for keyword in _EXAMINED:
+        with suppress(Exception):  # a header is anyone's text, and a report can do without one element of it
+            if keyword in dataset:
+                said |= _alone(dataset, keyword).to_json_dict()
+    return json.dumps(said, sort_keys=True)
+
+
+def _alone(dataset: Dataset, keyword: str) -> Dataset:
+    """A dataset of one element; its text is decoded as the whole one says."""
+    alone = Dataset()
+    alone.add(dataset[keyword])
+    return alone

@@ -13,7 +13,7 @@ from medmm.config import ImageRule
 from medmm.errors import DataError, Reason
 from medmm.read.dicom.choice import Wanted, choose, no_match, rule_of
 from medmm.read.dicom.film import read_film
-from medmm.read.dicom.header import matches
+from medmm.read.dicom.header import matches, study_header
 from medmm.read.dicom.instance import EXPORT, SENSELESS, Instance, is_dicom, open_instance
 from medmm.read.dicom.series import Part, parts_of
 from medmm.read.dicom.volume import read_volume
@@ -169,6 +169,7 @@ def _decode_all(opened: _Opened, rules: Sequence[ImageRule]) -> Study:
         volumes=tuple(volumes),
         time=min(times, default=None),
         patient_id=next((instance.patient_id for instance in opened.instances if instance.patient_id), ""),
+        header=next((study_header(instance.dataset) for instance in opened.instances), ""),
     )
 
 

@@ -12,7 +12,7 @@ from medmm.read.dicom.display import modality_values, padding_in, show_colour, w
 from medmm.read.dicom.film import UNDECODED, kept_oblong, ratio_of, remarks_on, spacing_of
 from medmm.read.dicom.frame import Frame
 from medmm.read.dicom.geometry import grid_of
-from medmm.read.dicom.header import acquisition
+from medmm.read.dicom.header import acquisition, sop_class
 from medmm.read.dicom.instance import EXPORT, SENSELESS
 from medmm.read.dicom.pixels import decode
 from medmm.read.guard import MAX_PIXELS, RefusedError, guarded
@@ -56,6 +56,7 @@ def read_volume(
         inverted=bool(inverted),
         series_uid=first.instance.series_uid,
         instance_uids=tuple(dict.fromkeys(frame.instance.uid for frame in frames)),
+        sop_class=str(sop_class(first.instance.dataset)),
         modality=first.instance.modality,
         remarks=(
             *remarks,

@@ -2,16 +2,15 @@
 
 Predictions are kept whole and once; a review is added and never changed; a case that is scored again because its
 content changed becomes a new prediction beside the old one, and the newest counts. Opens with SQLAlchemy Core;
-`MIGRATIONS` is append-only. No torch.
+No torch.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,20 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from sqlalchemy import (
     URL,
-    Column,
     Connection,
-    DateTime,
     Engine,
-    Float,
-    ForeignKey,
-    Integer,
-    MetaData,
-    String,
     Table,
-    Text,
     create_engine,
     delete,
     event,
@@ -46,24 +36,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from medmm.case import RecordValue
 from medmm.errors import Reason, StoreError
-from medmm.placement import Placement
 from medmm.result import (
-    Contribution,
-    Deletion,
-    Evidence,
-    Explanation,
-    Film,
-    Finding,
-    Limits,
-    Overlay,
     Prediction,
     Refusal,
-    Region,
     Review,
     ScoredCase,
-    SimilarCase,
-    WordWeight,
 )
+from medmm.store.schema import FINDING, MIGRATIONS, PREDICTION, REFUSAL, REVIEW, SCHEMA
+from medmm.store.values import evidence_in, evidence_out, finding_in, finding_out, prediction_in
 
 STORE = "store.sqlite"
 """Name of the store in a folder that was scored."""
@@ -71,64 +51,6 @@ _SAID = ("present", "absent", "remarks", "doubts")
 """What is said of a case as a whole: fields of a Prediction."""
 _BUSY_MS = 30_000
 """How long a writer of SQLite waits for another one, milliseconds."""
-
-_tables = MetaData()
-_schema = Table("schema_version", _tables, Column("version", Integer, nullable=False))
-_prediction = Table(
-    "prediction",
-    _tables,
-    Column("id", Integer, primary_key=True),
-    Column("case_id", String(255), nullable=False, index=True),
-    Column("model_id", String(12), nullable=False),
-    Column("content", String(64), nullable=False),
-    Column("scored_at", DateTime, nullable=False),
-    Column("said", Text, nullable=False),
-    Column("evidence", Text, nullable=False),
-)
-_finding = Table(
-    "finding",
-    _tables,
-    Column("prediction_id", ForeignKey("prediction.id"), primary_key=True),
-    Column("place", Integer, primary_key=True),
-    Column("label", String(255), nullable=False, index=True),
-    Column("probability", Float(53), nullable=False),
-    Column("threshold", Float(53), nullable=False),
-    Column("base_log_odds", Float(53), nullable=False),
-    Column("interaction", Float(53), nullable=False),
-    Column("contributions", Text, nullable=False),
-    Column("limits", Text),
-)
-_refusal = Table(
-    "refusal",
-    _tables,
-    Column("case_id", String(255), primary_key=True),
-    Column("model_id", String(12), primary_key=True),
-    Column("code", String(40), nullable=False),
-    Column("problem", Text, nullable=False),
-    Column("remedy", Text, nullable=False),
-)
-_review = Table(
-    "review",
-    _tables,
-    Column("id", Integer, primary_key=True),
-    Column("case_id", String(255), nullable=False, index=True),
-    Column("model_id", String(12), nullable=False),
-    Column("label", String(255), nullable=False),
-    Column("verdict", String(20), nullable=False),
-    Column("comment", Text, nullable=False),
-    Column("reviewer", String(255), nullable=False),
-    Column("at", DateTime, nullable=False),
-)
-
-
-def _add_limits(connection: Connection) -> None:
-    """A finding knows the limits of its model; those of older predictions have none."""
-    if "limits" not in {column["name"] for column in inspect(connection).get_columns(_finding.name)}:
-        connection.exec_driver_sql(f"ALTER TABLE {_finding.name} ADD COLUMN limits TEXT")
-
-
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_tables.create_all, _add_limits)
-"""Step n brings a store of version n to version n + 1. Steps are added, never changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,60 +96,60 @@ class Store:
         with self._transaction(writes=True) as connection:
             for case in cases:
                 said = case.prediction
-                row = insert(_prediction).values(
+                row = insert(PREDICTION).values(
                     case_id=said.case_id,
                     model_id=said.model_id,
                     content=case.content,
                     scored_at=_now(),
                     said=json.dumps({name: getattr(said, name) for name in _SAID}),
-                    evidence=json.dumps(_evidence_out(case.evidence), allow_nan=False),
+                    evidence=json.dumps(evidence_out(case.evidence), allow_nan=False),
                 )
                 (number,) = connection.execute(row).inserted_primary_key or (None,)
-                connection.execute(insert(_finding), [_finding_out(number, n, f) for n, f in enumerate(said.findings)])
-                connection.execute(_of(delete(_refusal), _refusal, said.case_id, said.model_id))
+                connection.execute(insert(FINDING), [finding_out(number, n, f) for n, f in enumerate(said.findings)])
+                connection.execute(_of(delete(REFUSAL), REFUSAL, said.case_id, said.model_id))
 
     def refuse(self, model_id: str, refusal: Refusal) -> None:
         """Keep why a case could not be scored; a newer reason takes the place of an older one."""
         with self._transaction(writes=True) as connection:
-            connection.execute(_of(delete(_refusal), _refusal, refusal.case_id, model_id))
-            connection.execute(insert(_refusal).values(model_id=model_id, **asdict(refusal)))
+            connection.execute(_of(delete(REFUSAL), REFUSAL, refusal.case_id, model_id))
+            connection.execute(insert(REFUSAL).values(model_id=model_id, **asdict(refusal)))
 
     def contents(self, model_id: str) -> dict[str, str]:
         """Case id -> the content that its newest prediction was made from."""
-        query = select(_prediction.c.case_id, _prediction.c.content).where(_prediction.c.id.in_(_newest(model_id)))
+        query = select(PREDICTION.c.case_id, PREDICTION.c.content).where(PREDICTION.c.id.in_(_newest(model_id)))
         with self._transaction() as connection:
             return {row.case_id: row.content for row in connection.execute(query)}
 
     def refusals(self, model_id: str) -> tuple[Refusal, ...]:
         """What could not be scored, by case id."""
-        query = select(_refusal).where(_refusal.c.model_id == model_id).order_by(_refusal.c.case_id)
+        query = select(REFUSAL).where(REFUSAL.c.model_id == model_id).order_by(REFUSAL.c.case_id)
         with self._transaction() as connection:
             rows = connection.execute(query).all()
         return tuple(Refusal(row.case_id, Reason(row.code), row.problem, row.remedy) for row in rows)
 
     def models(self) -> tuple[str, ...]:
         """Ids of the models that scored here, the latest first."""
-        newest = func.max(_prediction.c.id)
-        query = select(_prediction.c.model_id).group_by(_prediction.c.model_id).order_by(newest.desc())
+        newest = func.max(PREDICTION.c.id)
+        query = select(PREDICTION.c.model_id).group_by(PREDICTION.c.model_id).order_by(newest.desc())
         with self._transaction() as connection:
             return tuple(connection.execute(query).scalars())
 
     def worklist(self, model_id: str) -> tuple[WorklistRow, ...]:
         """The newest prediction of each case: unreviewed ones first, then by how far a finding passes its threshold."""
-        kept, words = _prediction.c, _review.c
+        kept, words = PREDICTION.c, REVIEW.c
         newest = kept.id.in_(_newest(model_id))
-        findings = select(_finding, kept.case_id, kept.scored_at, kept.said).join_from(_finding, _prediction)
-        findings = findings.where(newest).order_by(_finding.c.prediction_id, _finding.c.place)
+        findings = select(FINDING, kept.case_id, kept.scored_at, kept.said).join_from(FINDING, PREDICTION)
+        findings = findings.where(newest).order_by(FINDING.c.prediction_id, FINDING.c.place)
         same = (words.case_id == kept.case_id) & (words.model_id == kept.model_id) & (words.at >= kept.scored_at)
         reviews = select(kept.case_id, func.count(words.label.distinct()).label("labels"))
-        reviews = reviews.join_from(_prediction, _review, same).where(newest).group_by(kept.case_id)
+        reviews = reviews.join_from(PREDICTION, REVIEW, same).where(newest).group_by(kept.case_id)
         with self._transaction() as connection:
             found = groupby(connection.execute(findings), key=lambda row: int(row.prediction_id))
             cases = [list(case) for _, case in found]
             reviewed = {row.case_id: row.labels for row in connection.execute(reviews)}
         rows = [
             WorklistRow(
-                _prediction_in(case[0], model_id, [_finding_in(row) for row in case]),
+                prediction_in(case[0], model_id, [finding_in(row) for row in case]),
                 _utc(case[0].scored_at),
                 reviewed.get(case[0].case_id, 0),
             )
@@ -241,25 +163,25 @@ class Store:
         Raises:
             StoreError: if this model has not scored it.
         """
-        query = _of(select(_prediction), _prediction, case_id, model_id).order_by(_prediction.c.id.desc()).limit(1)
+        query = _of(select(PREDICTION), PREDICTION, case_id, model_id).order_by(PREDICTION.c.id.desc()).limit(1)
         with self._transaction() as connection:
             row = connection.execute(query).first()
             if row is None:
                 raise StoreError("the model has not scored this case", "Choose one from the worklist")
-            findings = select(_finding).where(_finding.c.prediction_id == row.id).order_by(_finding.c.place)
-            found = [_finding_in(finding) for finding in connection.execute(findings)]
-        evidence = _evidence_in(json.loads(row.evidence))
-        return ScoredCase(_prediction_in(row, model_id, found), evidence, row.content)
+            findings = select(FINDING).where(FINDING.c.prediction_id == row.id).order_by(FINDING.c.place)
+            found = [finding_in(finding) for finding in connection.execute(findings)]
+        evidence = evidence_in(json.loads(row.evidence))
+        return ScoredCase(prediction_in(row, model_id, found), evidence, row.content)
 
     def add_review(self, review: Review) -> None:
         """Add a person's word; nothing that was said before is lost."""
         values = asdict(review) | {"at": review.at.astimezone(UTC).replace(tzinfo=None)}
         with self._transaction(writes=True) as connection:
-            connection.execute(insert(_review).values(**values))
+            connection.execute(insert(REVIEW).values(**values))
 
     def reviews(self, model_id: str, case_id: str) -> tuple[Review, ...]:
         """Every word on one case, oldest first."""
-        query = _of(select(_review), _review, case_id, model_id).order_by(_review.c.id)
+        query = _of(select(REVIEW), REVIEW, case_id, model_id).order_by(REVIEW.c.id)
         with self._transaction() as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(Review(**{k: v for k, v in row.items() if k != "id"} | {"at": _utc(row["at"])}) for row in rows)
@@ -272,12 +194,12 @@ class Store:
         Each with when it was made (UTC), the record that it was made from, and the reviews that came after it and
         before the next prediction of the same case, oldest first.
         """
-        kept, words = _prediction.c, _review.c
-        findings = select(_finding, kept.case_id, kept.scored_at, kept.said).join_from(_finding, _prediction)
-        findings = findings.where(kept.model_id == model_id).order_by(_finding.c.prediction_id, _finding.c.place)
+        kept, words = PREDICTION.c, REVIEW.c
+        findings = select(FINDING, kept.case_id, kept.scored_at, kept.said).join_from(FINDING, PREDICTION)
+        findings = findings.where(kept.model_id == model_id).order_by(FINDING.c.prediction_id, FINDING.c.place)
         evidence = select(kept.id, kept.evidence).where(kept.model_id == model_id)
         same = (words.case_id == kept.case_id) & (words.model_id == kept.model_id) & (words.at >= kept.scored_at)
-        heard = select(*words, func.max(kept.id).label("prediction_id")).join_from(_review, _prediction, same)
+        heard = select(*words, func.max(kept.id).label("prediction_id")).join_from(REVIEW, PREDICTION, same)
         heard = heard.where(words.model_id == model_id).group_by(*words).order_by(words.id)
         said: dict[int, list[Review]] = {}
         with self._transaction() as connection:
@@ -289,7 +211,7 @@ class Store:
                 said.setdefault(word["prediction_id"], []).append(Review(**values | {"at": _utc(word["at"])}))
         return tuple(
             (
-                _prediction_in(case[0], model_id, [_finding_in(row) for row in case]),
+                prediction_in(case[0], model_id, [finding_in(row) for row in case]),
                 _utc(case[0].scored_at),
                 records[number],
                 tuple(said.get(number, ())),
@@ -320,14 +242,14 @@ class Store:
         """Bring the database to the newest version, one step after the other."""
         version = 0
         if inspect(connection).has_table("schema_version"):
-            version = connection.execute(select(_schema.c.version)).scalar_one()
+            version = connection.execute(select(SCHEMA.c.version)).scalar_one()
         if version > len(MIGRATIONS):
             raise StoreError(f"{self._name} was written by a newer medmm", "Use that version to open it")
         for step in MIGRATIONS[version:]:
             step(connection)
         if version < len(MIGRATIONS):
-            connection.execute(delete(_schema))
-            connection.execute(insert(_schema).values(version=len(MIGRATIONS)))
+            connection.execute(delete(SCHEMA))
+            connection.execute(insert(SCHEMA).values(version=len(MIGRATIONS)))
 
 
 def _engine(where: Path | str) -> Engine:
@@ -368,9 +290,9 @@ def _of(statement: Any, table: Table, case_id: str, model_id: str) -> Any:
 
 def _newest(model_id: str) -> Any:
     """Row numbers of the newest prediction of each case; a case that was refused since then has none."""
-    refused = select(_refusal.c.case_id).where(_refusal.c.model_id == model_id)
-    query = select(func.max(_prediction.c.id)).where(_prediction.c.model_id == model_id)
-    return query.where(_prediction.c.case_id.not_in(refused)).group_by(_prediction.c.case_id)
+    refused = select(REFUSAL.c.case_id).where(REFUSAL.c.model_id == model_id)
+    query = select(func.max(PREDICTION.c.id)).where(PREDICTION.c.model_id == model_id)
+    return query.where(PREDICTION.c.case_id.not_in(refused)).group_by(PREDICTION.c.case_id)
 
 
 def _now() -> datetime:
@@ -380,74 +302,3 @@ def _now() -> datetime:
 
 def _utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC)
-
-
-def _finding_out(prediction_id: int | None, place: int, finding: Finding) -> dict[str, object]:
-    values = asdict(finding) | {
-        "contributions": json.dumps([asdict(c) for c in finding.contributions]),
-        "limits": None if finding.limits is None else json.dumps(asdict(finding.limits)),
-    }
-    return {"prediction_id": prediction_id, "place": place, **values}
-
-
-def _finding_in(row: Any) -> Finding:
-    contributions = tuple(Contribution(**item) for item in json.loads(row.contributions))
-    limits = None if row.limits is None else Limits(**json.loads(row.limits))
-    return Finding(row.label, row.probability, row.threshold, row.base_log_odds, contributions, row.interaction, limits)
-
-
-def _prediction_in(row: Any, model_id: str, findings: Sequence[Finding]) -> Prediction:
-    said = {name: tuple(value) for name, value in json.loads(row.said).items()}
-    return Prediction(row.case_id, model_id, tuple(findings), **said)
-
-
-def _evidence_out(evidence: Evidence) -> dict[str, Any]:
-    """Plain values; a cell where the model did not look is null."""
-    explanations = [
-        {
-            "label": e.label,
-            "method": e.method,
-            "overlays": [{"cells": _cells_out(o.cells), "placement": asdict(o.placement)} for o in e.overlays],
-            "words": [[w.start, w.end, w.log_odds] for w in e.words],
-            "record": dict(e.record),
-            "deletion": None if e.deletion is None else asdict(e.deletion),
-        }
-        for e in evidence.explanations
-    ]
-    return {
-        "films": [asdict(film) for film in evidence.films],
-        "note": evidence.note,
-        "record": dict(evidence.record),
-        "units": dict(evidence.units),
-        "explanations": explanations,
-        "similar": [asdict(one) for one in evidence.similar],
-    }
-
-
-def _cells_out(cells: np.ndarray) -> list[list[float | None]]:
-    return [[None if math.isnan(value) else float(f"{value:.4g}") for value in row] for row in cells.tolist()]
-
-
-def _evidence_in(kept: dict[str, Any]) -> Evidence:
-    explanations = tuple(
-        Explanation(
-            e["label"],
-            e["method"],
-            tuple(Overlay(np.array(o["cells"], dtype=np.float32), Placement(**o["placement"])) for o in e["overlays"]),
-            tuple(WordWeight(start, end, worth) for start, end, worth in e["words"]),
-            e.get("record", {}),  # older predictions did not say, and likewise below
-            _deletion_in(e.get("deletion")),
-        )
-        for e in kept["explanations"]
-    )
-    films = tuple(Film(**film | {"remarks": tuple(film["remarks"])}) for film in kept["films"])
-    similar = tuple(SimilarCase(**one) for one in kept.get("similar", ()))
-    return Evidence(films, kept["note"], kept["record"], kept["units"], explanations, similar)
-
-
-def _deletion_in(kept: dict[str, Any] | None) -> Deletion | None:
-    if kept is None:
-        return None
-    regions = tuple(Region(one["picture"], tuple(one["cells"])) for one in kept["regions"])
-    words = tuple((start, end) for start, end in kept["words"])
-    return Deletion(**kept | {"regions": regions, "words": words, "columns": tuple(kept["columns"])})

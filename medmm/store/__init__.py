@@ -1,0 +1,1 @@
+"""What was predicted, refused and decided, in SQLite or another database."""

@@ -1,0 +1,110 @@
+"""Values of result.py as the store keeps them, there and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from medmm.placement import Placement
+from medmm.result import (
+    Contribution,
+    Deletion,
+    Evidence,
+    Explanation,
+    Film,
+    Finding,
+    Limits,
+    Origin,
+    Overlay,
+    Prediction,
+    Region,
+    SimilarCase,
+    WordWeight,
+)
+
+
+def finding_out(prediction_id: int | None, place: int, finding: Finding) -> dict[str, object]:
+    """A finding as a row of its table."""
+    values = asdict(finding) | {
+        "contributions": json.dumps([asdict(c) for c in finding.contributions]),
+        "limits": None if finding.limits is None else json.dumps(asdict(finding.limits)),
+    }
+    return {"prediction_id": prediction_id, "place": place, **values}
+
+
+def finding_in(row: Any) -> Finding:
+    """A row as a finding."""
+    contributions = tuple(Contribution(**item) for item in json.loads(row.contributions))
+    limits = None if row.limits is None else Limits(**json.loads(row.limits))
+    return Finding(row.label, row.probability, row.threshold, row.base_log_odds, contributions, row.interaction, limits)
+
+
+def prediction_in(row: Any, model_id: str, findings: Sequence[Finding]) -> Prediction:
+    """A row and its findings as a prediction."""
+    said = {name: tuple(value) for name, value in json.loads(row.said).items()}
+    return Prediction(row.case_id, model_id, tuple(findings), **said)
+
+
+def evidence_out(evidence: Evidence) -> dict[str, Any]:
+    """Plain values; a cell where the model did not look is null."""
+    explanations = [
+        {
+            "label": e.label,
+            "method": e.method,
+            "overlays": [{"cells": _cells_out(o.cells), "placement": asdict(o.placement)} for o in e.overlays],
+            "words": [[w.start, w.end, w.log_odds] for w in e.words],
+            "record": dict(e.record),
+            "deletion": None if e.deletion is None else asdict(e.deletion),
+        }
+        for e in evidence.explanations
+    ]
+    return {
+        "films": [asdict(film) for film in evidence.films],
+        "note": evidence.note,
+        "record": dict(evidence.record),
+        "units": dict(evidence.units),
+        "explanations": explanations,
+        "similar": [asdict(one) for one in evidence.similar],
+        "study": None if evidence.study is None else asdict(evidence.study),
+        "prior": None if evidence.prior is None else asdict(evidence.prior),
+    }
+
+
+def _cells_out(cells: np.ndarray) -> list[list[float | None]]:
+    return [[None if math.isnan(value) else float(f"{value:.4g}") for value in row] for row in cells.tolist()]
+
+
+def evidence_in(kept: dict[str, Any]) -> Evidence:
+    """The way back; older predictions say less."""
+    explanations = tuple(
+        Explanation(
+            e["label"],
+            e["method"],
+            tuple(Overlay(np.array(o["cells"], dtype=np.float32), Placement(**o["placement"])) for o in e["overlays"]),
+            tuple(WordWeight(start, end, worth) for start, end, worth in e["words"]),
+            e.get("record", {}),  # older predictions did not say, and likewise below
+            _deletion_in(e.get("deletion")),
+        )
+        for e in kept["explanations"]
+    )
+    films = tuple(Film(**film | {"remarks": tuple(film["remarks"])}) for film in kept["films"])
+    similar = tuple(SimilarCase(**one) for one in kept.get("similar", ()))
+    study, prior = _origin_in(kept.get("study")), _origin_in(kept.get("prior"))
+    return Evidence(films, kept["note"], kept["record"], kept["units"], explanations, similar, study, prior)
+
+
+def _origin_in(kept: dict[str, Any] | None) -> Origin | None:
+    return None if kept is None else Origin(**kept | {"members": tuple(kept["members"])})
+
+
+def _deletion_in(kept: dict[str, Any] | None) -> Deletion | None:
+    if kept is None:
+        return None
+    regions = tuple(Region(one["picture"], tuple(one["cells"])) for one in kept["regions"])
+    words = tuple((start, end) for start, end in kept["words"])
+    return Deletion(**kept | {"regions": regions, "words": words, "columns": tuple(kept["columns"])})
