@@ -3,7 +3,8 @@
 python -m benchmarks.explanations COHORT --run RUN --out FOLDER
 
 RUN is what `medmm train COHORT --out RUN` wrote; asked are its test cases. A label of which only the picture can tell
-(pneumothorax) should be owed to the image, one of which only note and record can (pulmonary embolism) to them. Hiding
+(pneumothorax) should be owed to the image, one of which only note and record can (pulmonary embolism) to them, and a
+case that by the exact posteriors of COHORT/truth neither side decides alone, but both together do, to both. Hiding
 the three words that say most should cost a flagged label more than hiding three others. Costs are processor time, in
 turns: an answer from files, with the contributions, with all that is shown beside it.
 """
@@ -18,6 +19,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from rich.progress import track
 
@@ -37,11 +39,11 @@ from medmm.read.cohort import CaseRow, read_case, read_cohort
 from medmm.result import Prediction
 from pipelines.score import memory_of
 from pipelines.terminal import console
+from sample_data.truth import SIDES
 
 ONLY = {"pneumothorax": ("image",), "pulmonary_embolism": ("note", "record")}
 """Labels that some sides alone can tell of, see sample_data.truth."""
-BOTH = ("pneumonia", "heart_failure", "lung_cancer")
-"""Labels that need the image and what note or record tell."""
+_LIKELY = 0.5
 _TOP = 3
 _DRAWS = 20
 """Sets of three other words that the three are held against."""
@@ -105,15 +107,25 @@ def ranked_first(asked: Sequence[Asked], label: str, sides: Sequence[str], seed:
     return _share(f"{label}: owed to {' or '.join(sides)}", first, [one.row.patient_id for one, _ in pairs], seed)
 
 
-def both_speak(asked: Sequence[Asked], seed: int) -> Share:
-    """Of cases with all sides flagged for a label that needs both: how often both are owed something."""
+def both_speak(asked: Sequence[Asked], truth: pd.DataFrame, seed: int) -> Share:
+    """Of flagged cases with all sides that only both can decide: how often image and the rest are owed something.
+
+    Args:
+        asked: answered cases.
+        truth: by case id, the exact posterior of each label given the image, note and record, and all.
+        seed: of the intervals.
+    """
     some = [one for one in asked if not one.said.absent]
-    pairs = [
-        (one, f) for one in some for f in one.said.flagged if f.label in BOTH and one.row.targets.get(f.label) == 1
-    ]
+    pairs = [(one, f) for one in some for f in one.said.flagged if _needs_both(truth, one.row.case_id, f.label)]
     owed = [{part.modality: part.log_odds for part in finding.contributions} for _, finding in pairs]
     held = [parts["image"] > 0 and parts["note"] + parts["record"] > 0 for parts in owed]
-    return _share("labels that need both: owed to both", held, [one.row.patient_id for one, _ in pairs], seed)
+    return _share("what only both can decide: owed to both", held, [one.row.patient_id for one, _ in pairs], seed)
+
+
+def _needs_both(truth: pd.DataFrame, case_id: str, label: str) -> bool:
+    """Whether a label is likely given all, and likely given neither side."""
+    image, rest, both = (float(truth[f"{side}_{label}"][case_id]) for side in SIDES)
+    return both >= _LIKELY > max(image, rest)
 
 
 def words_count(model: Model, asked: Sequence[Asked], seed: int) -> Share:
@@ -205,7 +217,8 @@ def _run(asked: argparse.Namespace) -> int:
         raise CohortError("no test case of the run can be read", "Give the cohort that the run was trained on")
     worst = exact(cases)
     shares = [ranked_first(cases, label, sides, asked.seed) for label, sides in ONLY.items() if label in model.labels]
-    shares += [both_speak(cases, asked.seed), words_count(model, cases, asked.seed)]
+    truth = pd.read_csv(asked.cohort / "truth" / "cases.csv", index_col="case_id")
+    shares += [both_speak(cases, truth, asked.seed), words_count(model, cases, asked.seed)]
     whole = [one.row for one in cases if not one.said.absent][: asked.timed]
     spent = costs(model, asked.cohort, asked.run, whole, asked.repeats)
     about = (

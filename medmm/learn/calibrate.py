@@ -128,14 +128,18 @@ def _bounded(logits: Tensor, targets: Tensor) -> Curve:
     z, y = logits[stated, 0].double().numpy(), targets[stated, 0].double().numpy()
     scale, shift, _ = _platt(logits, targets)
 
-    def loss(at: np.ndarray) -> float:
+    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
         slope, level, low, high = at
-        p = low + max(high - low, 0.0) * expit(slope * z + level)
-        said = np.clip(np.where(y == 1, p, 1 - p), 1e-9, 1.0)
-        return float(-np.log(said).sum() + _RIDGE * (low + 1 - high))
+        rise, reach = expit(slope * z + level), max(high - low, 0.0)
+        said = np.clip(np.where(y == 1, low + reach * rise, 1 - low - reach * rise), 1e-9, 1.0)
+        by_p = np.where(y == 1, -1, 1) / said
+        by_level = by_p * reach * rise * (1 - rise)
+        gradient = [by_level @ z, by_level.sum(), by_p @ (1 - rise) + _RIDGE, by_p @ rise - _RIDGE]
+        return float(-np.log(said).sum() + _RIDGE * (low + 1 - high)), np.array(gradient)
 
+    bounds = [(0.05, 20.0), (-20.0, 20.0), (0.0, 0.45), (0.05, 1.0)]
     start = np.array([max(float(scale[0, 0]), 0.05), float(shift[0]), 0.01, 0.99])
-    found = minimize(loss, start, method="L-BFGS-B", bounds=[(0.05, 20.0), (-20.0, 20.0), (0.0, 0.45), (0.05, 1.0)])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     slope, level, low, high = found.x
     high = max(high, low + 0.01)
     return torch.full((2, 1), slope).float(), torch.tensor([level]).float(), torch.tensor([[low], [high]]).float()

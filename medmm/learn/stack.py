@@ -10,12 +10,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, log_softmax
 from torch import Tensor
 
 from medmm.learn.fit import losses_of, stated
 
 _RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0)
 _EVEN = 4.0
+_BIAS = 0.05
+"""Penalty on the square of a bias, in cases."""
 _STEPS = 200
 
 
@@ -28,23 +31,21 @@ def fit_weights(sources: Tensor, targets: Tensor, multi_class: bool, ridge: floa
         multi_class: softmax over L instead of L separate sigmoids.
         ridge: penalty on (weight - 1)^2, in cases.
     """
-    x, y = sources.double(), targets.double()
+    x, y = sources.double().numpy(), targets.double().numpy()
     count, labels = x.shape[1], x.shape[2]
     start = np.concatenate([np.ones(count * labels), np.zeros(labels)])
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        theta = torch.tensor(flat, requires_grad=True)
-        weight, bias = theta[: count * labels].reshape(count, labels), theta[count * labels :]
-        logits = bias + (weight * x).sum(dim=1)
-        penalty = ridge * ((weight - 1) ** 2).sum() + 0.05 * (bias**2).sum()
-        value = losses_of(logits, y, multi_class).sum() + penalty
-        (gradient,) = torch.autograd.grad(value, theta)
-        return float(value.detach()), gradient.numpy()
+        weight, bias = flat[:-labels].reshape(count, labels), flat[-labels:]
+        value, slope = _loss(bias + (weight * x).sum(axis=1), y, multi_class)
+        value += ridge * ((weight - 1) ** 2).sum() + _BIAS * (bias**2).sum()
+        by_weight = (slope[:, None] * x).sum(axis=0) + 2 * ridge * (weight - 1)
+        return value, np.concatenate([by_weight.ravel(), slope.sum(axis=0) + 2 * _BIAS * bias])
 
     bounds = [(0.0, None)] * (count * labels) + [(None, None)] * labels
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
     theta = torch.tensor(found.x, dtype=torch.float32)
-    return theta[: count * labels].reshape(count, labels), theta[count * labels :]
+    return theta[:-labels].reshape(count, labels), theta[-labels:]
 
 
 def fit_matrix(sources: Tensor, targets: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
@@ -57,23 +58,33 @@ def fit_matrix(sources: Tensor, targets: Tensor, ridge: float) -> tuple[Tensor, 
         targets: (N, L), one 1 a row; a row of NaN is not stated.
         ridge: penalty on the squared distance from the identity, in cases.
     """
-    x, y = sources.double().flatten(1), targets.double()
+    x, y = sources.double().flatten(1).numpy(), targets.double().numpy()
     count, labels = sources.shape[1], sources.shape[2]
-    identity = torch.eye(labels, dtype=torch.float64).repeat(count, 1)  # (S L, L)
-    start = np.concatenate([identity.numpy().ravel(), np.zeros(labels)])
+    identity = np.tile(np.eye(labels), (count, 1))  # (S L, L)
+    start = np.concatenate([identity.ravel(), np.zeros(labels)])
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        theta = torch.tensor(flat, requires_grad=True)
-        weight, bias = theta[:-labels].reshape(count * labels, labels), theta[-labels:]
-        penalty = ridge * ((weight - identity) ** 2).sum() + 0.05 * (bias**2).sum()
-        value = losses_of(x @ weight + bias, y, multi_class=True).sum() + penalty
-        (gradient,) = torch.autograd.grad(value, theta)
-        return float(value.detach()), gradient.numpy()
+        weight, bias = flat[:-labels].reshape(count * labels, labels), flat[-labels:]
+        value, slope = _loss(x @ weight + bias, y, multi_class=True)
+        value += ridge * ((weight - identity) ** 2).sum() + _BIAS * (bias**2).sum()
+        by_weight = x.T @ slope + 2 * ridge * (weight - identity)
+        return value, np.concatenate([by_weight.ravel(), slope.sum(axis=0) + 2 * _BIAS * bias])
 
-    bounds = [(0.0 if own else None, None) for own in identity.numpy().ravel()] + [(None, None)] * labels
+    bounds = [(0.0 if own else None, None) for own in identity.ravel()] + [(None, None)] * labels
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
     theta = torch.tensor(found.x, dtype=torch.float32)
     return theta[:-labels].reshape(count, labels, labels), theta[-labels:]
+
+
+def _loss(logits: np.ndarray, targets: np.ndarray, multi_class: bool) -> tuple[float, np.ndarray]:
+    """The sum of `losses_of` over (N, L), and its slope by the logits."""
+    known = np.nan_to_num(targets)
+    if multi_class:
+        said = log_softmax(logits, axis=1)
+        return float(-(said * known).sum()), np.exp(said) * known.sum(axis=1, keepdims=True) - known
+    told = ~np.isnan(targets)
+    losses = np.logaddexp(0, logits) - logits * known
+    return float(losses[told].sum()), np.where(told, expit(logits) - known, 0.0)
 
 
 def choose_ridge(sources: Tensor, targets: Tensor, fold_of: np.ndarray) -> float:

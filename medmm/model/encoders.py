@@ -186,11 +186,16 @@ class ImageEncoder(nn.Module):
         trunk = Trunk(self.trunk_maps([turn.there(square) for turn in turnings(flips)]), flips)
         return replace(_patches(self.top(trunk), placement), trunk=trunk if keep_trunk else None)
 
-    def top(self, trunk: Trunk) -> Tensor:
-        """The last maps of one image (1, width, G, G), as `encode` cuts them into patches; gradients flow through."""
+    def top(self, trunk: Trunk, copies: int | None = None) -> Tensor:
+        """The last maps of one image (1, width, G, G), as `encode` cuts them into patches; gradients flow through.
+
+        Args:
+            trunk: what the trunk made of it.
+            copies: how many of the taught copies speak for all of them; every one if None.
+        """
         turned = zip(turnings(trunk.flips), self.tail(trunk.maps), strict=True)
         frozen = torch.stack([turn.back(one) for turn, one in turned]).mean(dim=0, keepdim=True)
-        return torch.cat([frozen, self._beside(trunk.maps[:1], self.taught)], dim=1) if self.taught else frozen
+        return torch.cat([frozen, self._beside(trunk.maps[:1], self.taught[:copies])], dim=1) if self.taught else frozen
 
     @torch.inference_mode()
     def views(self, image: Image, count: int, flips: Flips) -> Tensor:

@@ -84,18 +84,21 @@ class Pool(nn.Module):
     def _frozen(self, tokens: Tensor) -> Tensor:
         """Tokens (B, N, C) without the channels that are left out."""
         first, behind = self.without
-        return torch.cat([tokens[..., :first], tokens[..., behind:]], dim=-1) if behind else tokens
+        if not behind:
+            return tokens
+        before, after = tokens[..., :first], tokens[..., behind:]
+        return torch.cat([before, after], dim=-1) if after.shape[-1] else before  # a view costs nothing
 
 
 def _pooled(tokens: Tensor, mask: Tensor) -> Tensor:
     """Tokens (B, N, C) and mask (B, N) -> mean, largest and smallest: (B, 3C); zeros where nothing is."""
-    hidden, some = ~mask[..., None], mask.any(dim=1, keepdim=True)
+    away = torch.zeros_like(mask, dtype=tokens.dtype).masked_fill(~mask, torch.inf)[..., None]  # cheaper than a fill
     parts = [
-        tokens.masked_fill(hidden, 0).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1),
-        tokens.masked_fill(hidden, -torch.inf).amax(dim=1),
-        tokens.masked_fill(hidden, torch.inf).amin(dim=1),
+        (mask[:, None].to(tokens.dtype) @ tokens)[:, 0] / mask.sum(dim=1, keepdim=True).clamp(min=1),
+        (tokens - away).amax(dim=1),
+        (tokens + away).amin(dim=1),
     ]
-    return torch.cat(parts, dim=1).masked_fill(~some, 0)
+    return torch.cat(parts, dim=1).masked_fill(~mask.any(dim=1, keepdim=True), 0)
 
 
 class Probe(nn.Module):
