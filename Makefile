@@ -30,13 +30,16 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-# The browser tests need Debian's chromium, the round trip through a PACS its Orthanc, and the search for burned-in text
-# the libraries that OpenCV draws on. Anywhere else, put a chromium and an Orthanc on the PATH.
+# The browser tests need Debian's chromium; PACS and objects sent to it its Orthanc, dciodvfy and DCMTK; a store on a
+# server its PostgreSQL; the search for burned-in text the libraries that OpenCV draws on. Anywhere else, put these on
+# the PATH.
 $(DEV): $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --group dev
-	(command -v chromium && command -v Orthanc && test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so) >/dev/null || \
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[login,postgresql]' --group dev
+	(command -v chromium && command -v Orthanc && command -v dciodvfy && command -v storescp \
+	  && test -x "$$(ls -d /usr/lib/postgresql/*/bin/pg_ctl | tail -1)" \
+	  && test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so) >/dev/null 2>&1 || \
 	  (apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  chromium orthanc orthanc-dicomweb libgl1 libglib2.0-0 >/dev/null)
+	  chromium dcmtk dicom3tools orthanc orthanc-dicomweb postgresql libgl1 libglib2.0-0 >/dev/null)
 	touch $@
 
 clean:

@@ -1,46 +1,120 @@
-"""The picture in the README: the most urgent case of a scored folder, as a browser shows it.
+"""Pictures of every page of the review screen, light and dark, as a browser shows them.
 
-python -m benchmarks.screenshot .demo/scored docs/review.png --finding "lung cancer"
+python -m benchmarks.screenshot .demo/scored docs --finding "lung cancer"
+
+Into the folder go review-worklist.png, review-case.png, review-note.png, review-keys.png, review-model.png and
+review-login.png, each a second time with -dark.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page
 
-from ui.serve import start, stop
+from tests.browser import launched
+from tests.provider import auth_file, provider
+from ui import words
+from ui.serve import Place, free_port, start, stop
+
+_PATIENCE_MS = 120_000
+_SETTLED_MS = 3_000
+"""How long a page has to finish drawing."""
 
 
 def main() -> int:
-    """Open the folder, a case, a finding; write the page as PNG."""
+    """Open the folder and write every page as PNG."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.screenshot", description=__doc__)
-    parser.add_argument("scored", type=Path)
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("scored", type=Path, help="the folder that medmm score wrote")
+    parser.add_argument("pictures", type=Path, help="the folder for the pictures")
     parser.add_argument("--case", default="", help="part of a case id; the most urgent one if not given")
-    parser.add_argument("--finding", default="", help="the finding to choose")
+    parser.add_argument("--finding", default="", help="the finding to choose in the case")
+    parser.add_argument("--width", type=int, default=1440, help="of the page, pixels")
+    parser.add_argument("--height", type=int, default=1010)
     arguments = parser.parse_args()
-    process, address = start(arguments.scored)
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1440, "height": 1010})
-            page.goto(address)
-            if arguments.case:
-                page.get_by_label("Case id").fill(arguments.case)
-                page.get_by_label("Case id").press("Enter")
-                page.wait_for_timeout(1500)
-            page.get_by_role("button", name="Open most urgent").click()
-            if arguments.finding:
-                page.get_by_role("button", name=arguments.finding, exact=True).click()
-            page.wait_for_timeout(3000)
-            page.screenshot(path=str(arguments.picture))
-            browser.close()
-    finally:
-        stop(process)
+    opened = partial(case, part=arguments.case, finding=arguments.finding)
+    pages: dict[str, Callable[[Page], None]] = {
+        "worklist": lambda page: None,
+        "case": opened,
+        "note": partial(note, part=arguments.case, finding=arguments.finding),
+        "keys": lambda page: press(page, words.KEYS),
+        "model": model,
+    }
+    size = (arguments.width, arguments.height)
+    arguments.pictures.mkdir(parents=True, exist_ok=True)
+    with launched() as browser:
+        process, address = start(arguments.scored)
+        try:
+            for name, go in pages.items():
+                take(browser, address, arguments.pictures / f"review-{name}", size, go)
+        finally:
+            stop(process)
+        take_login(browser, arguments.scored, arguments.pictures / "review-login", size)
     return 0
+
+
+def take(browser: Browser, address: str, picture: Path, size: tuple[int, int], go: Callable[[Page], None]) -> None:
+    """Open the screen, go to a page and keep what it looks like, light and dark."""
+    schemes: dict[str, Literal["light", "dark"]] = {"": "light", "-dark": "dark"}
+    for mark, scheme in schemes.items():
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+        page = context.new_page()
+        page.set_default_timeout(_PATIENCE_MS)
+        page.goto(address)
+        page.get_by_role("heading").first.wait_for()
+        go(page)
+        page.wait_for_timeout(_SETTLED_MS)
+        page.screenshot(path=picture.with_name(f"{picture.name}{mark}.png"))
+        context.close()
+
+
+def take_login(browser: Browser, scored: Path, picture: Path, size: tuple[int, int]) -> None:
+    """The same of what stands there before login."""
+    with provider() as running:
+        port = free_port(8600)
+        file = auth_file(scored, running, port, "")
+        process, address = start(scored, port, Place(auth=file))
+        try:
+            take(browser, address, picture, size, lambda page: page.get_by_role("button", name=words.LOG_IN).wait_for())
+        finally:
+            stop(process)
+            file.unlink()
+
+
+def press(page: Page, name: str) -> None:
+    """Press a button."""
+    page.get_by_role("button", name=name).first.click()
+
+
+def case(page: Page, part: str, finding: str) -> None:
+    """Open a case, the most urgent one or the one that is searched for, and choose a finding."""
+    if part:
+        search = page.get_by_label(words.SEARCH)
+        search.fill(part)
+        search.press("Enter")
+        page.wait_for_timeout(_SETTLED_MS)
+    press(page, words.START)
+    page.get_by_role("button", name=words.BACK).first.wait_for()
+    if finding:
+        press(page, finding)
+
+
+def note(page: Page, part: str, finding: str) -> None:
+    """The note of a case beside its film."""
+    case(page, part, finding)
+    page.locator(".st-key-kinds button", has_text=words.EVIDENCE["note"]).click()
+
+
+def model(page: Page) -> None:
+    """The page of the model and the cohort."""
+    press(page, "Expand sidebar")
+    press(page, words.MODELS)
+    page.get_by_role("heading", name=words.SUBGROUPS).wait_for()
+    press(page, "Collapse sidebar")
 
 
 if __name__ == "__main__":

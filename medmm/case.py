@@ -23,7 +23,8 @@ RecordValue = float | str
 class Image:
     """One film or photograph as a viewer would show it: windowed, upright in polarity.
 
-    Nothing is resampled, but for a picture whose pixels are not square; its remarks say so.
+    Nothing is resampled, but for a picture whose pixels are not square, and for one that was read at a part of its
+    resolution since no more was asked for; its remarks say so.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -41,12 +42,14 @@ class Image:
     view: str = ""
     """View Position (0018,5101): PA, AP, LL, ...; empty where it is not stated."""
     spacing_mm: tuple[float, float] | None = None
-    """Distance between rows and between columns; None where the file does not say."""
+    """Distance between rows and between columns of its grid; None where the file does not say."""
     remarks: tuple[str, ...] = ()
     """What the reader did to get here, in plain words: 'MONOCHROME1 inverted', 'VOI window 2048/4096'."""
     acquisition: Mapping[str, str] = field(default_factory=dict, repr=False)
     """How the picture was taken and stored, by DICOM keyword: device, technique, size. For the leak audit, never an
     input; names of places and serial numbers are in it as digests."""
+    grid: tuple[int, int] = (0, 0)
+    """Rows and columns of the whole picture, on which all that is found in it lies; as its pixels if not given."""
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -54,6 +57,8 @@ class Image:
             raise ValueError(f"pixels must be (rows, columns) or (rows, columns, 3), not {shape}")
         if self.pixels.dtype != np.float32:
             raise ValueError(f"pixels must be float32, not {self.pixels.dtype}")
+        if self.grid == (0, 0):
+            object.__setattr__(self, "grid", (shape[0], shape[1]))
         self.pixels.setflags(write=False)
         object.__setattr__(self, "acquisition", MappingProxyType(dict(self.acquisition)))
 
@@ -62,13 +67,13 @@ class Image:
 
     @property
     def rows(self) -> int:
-        """Height in pixels."""
-        return int(self.pixels.shape[0])
+        """Height of the whole picture in pixels."""
+        return self.grid[0]
 
     @property
     def columns(self) -> int:
-        """Width in pixels."""
-        return int(self.pixels.shape[1])
+        """Width of the whole picture in pixels."""
+        return self.grid[1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

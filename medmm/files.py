@@ -1,18 +1,50 @@
-"""Files that are whole or absent, whatever kills the process that writes them."""
+"""Files that are whole or absent, whatever kills the process that writes them, or the power."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+_STEM = 40
+"""Letters of a file's name that are in the name of its temporary file."""
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step, on the disk when this returns.
+
+    What a process that is killed leaves behind, `remove_unfinished` finds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:_STEM]}.{uuid4().hex}{path.suffix}")
     try:
         write(temporary)
+        _to_disk(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as problem:
         temporary.unlink(missing_ok=True)
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = str(path)  # a full disk does not say where it is full
         raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _to_disk(path.parent)
+
+
+def remove_unfinished(folder: Path, names: str) -> None:
+    """Remove temporary files of processes that were killed while they wrote into a folder; nobody may be writing there.
+
+    Args:
+        folder: need not be there.
+        names: of the files that they were to become: one name, or a pattern such as '*.png'.
+    """
+    wanted = Path(names)
+    for path in folder.glob(f".{wanted.stem[:_STEM]}.{'[0-9a-f]' * 32}{wanted.suffix}"):
+        path.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the disk has the content of a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

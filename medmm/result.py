@@ -15,8 +15,17 @@ from medmm.case import RecordValue
 from medmm.errors import Reason
 from medmm.placement import Placement
 
-Verdict = Literal["accept", "override"]
-"""accept: the model's word stands; override: the opposite of it does."""
+Verdict = Literal["accept", "override", "cannot judge"]
+"""accept: the model's word stands; override: the opposite of it does; cannot judge: neither is said."""
+
+Role = Literal["reader", "lead", "admin"]
+"""What a person may do: leads and admins also adjudicate, and take a claim away."""
+
+Reading = Literal["first reader", "second reader", "adjudicator"]
+"""In which capacity a person reads a case."""
+
+State = Literal["undecided", "decided", "agreed", "disagreed", "adjudicated"]
+"""How people stand to one label: nobody, one, several alike, several not alike, or a lead between them."""
 
 Call = Literal["flagged", "not flagged", "uncertain"]
 """What the model says of one label; uncertain where either answer would break a promise, see Limits."""
@@ -221,6 +230,8 @@ class Origin:
     """Names of its files below the folder or in the archive; empty: all that there are."""
     header: str = field(repr=False)
     """As Study.header: DICOM JSON; empty for PNG and JPEG."""
+    windows: tuple[tuple[float, float], ...] = ()
+    """Centre and width of windows that the cohort asked for instead of what files say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +286,19 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """A region that a person drew on a film."""
+
+    film: str
+    """Film.digest."""
+    points: tuple[tuple[float, float], ...]
+    """Corners of a polygon, (column, row) in original pixels; 0, 0 is the outer corner of the first pixel
+    (PS3.3 C.18.6)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
-    """A person's word on one finding. Reviews are added, never changed; the newest one counts."""
+    """A person's word on one finding. Reviews are added, never changed; the newest one of a person counts."""
 
     case_id: str
     model_id: str
@@ -286,3 +308,23 @@ class Review:
     reviewer: str
     at: datetime
     """UTC."""
+    role: Role = "reader"
+    reading: Reading = "first reader"
+    present: bool | None = None
+    """Whether the label holds, by this word; None where it says neither: cannot judge, or accept of 'uncertain'."""
+    blind: bool = False
+    """Whether it was said before the model's answer was shown."""
+    outline: Outline | None = None
+    event: int = field(default=0, compare=False)
+    """Number of its event in the audit trail; 0 before it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What people made of one label of one prediction."""
+
+    state: State
+    words: tuple[Review, ...] = ()
+    """The newest word of each person that was not taken back, oldest first."""
+    present: bool | None = None
+    """Whether the label holds; None while that is open: undecided, disagreed, or nobody could say."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BINS = 8
 """Bins of a numeric record column."""
+_FINER = 4
+"""Pixels to which each side of a square's pixel is interpolated in an image that was read reduced."""
 
 _FRONTAL = frozenset({"PA", "AP"})
 _LATERAL = frozenset({"LL", "RL", "LATERAL", "LAT", "LLO", "RLO"})
@@ -37,6 +39,11 @@ def view_index(image: Image) -> int:
     return 1 if view in _FRONTAL else 2 if view in _LATERAL else 0
 
 
+def pixels_for(size: int) -> int:
+    """Pixels of an image's shorter side that are enough for a square of `size`: each of its own is of 16 or more."""
+    return 4 * size
+
+
 def image_tensor(
     image: Image, size: int, mean: Sequence[float], deviation: Sequence[float]
 ) -> tuple[Tensor, Placement]:
@@ -45,7 +52,8 @@ def image_tensor(
 
     channels = 3 if image.pixels.ndim == 3 else 1
     placement = Placement.fit(image.rows, image.columns, size)
-    square = _square(placement, channels, tuple(mean), tuple(deviation))(np.array(image.pixels))
+    chain = _square(placement, channels, tuple(mean), tuple(deviation), image.pixels.shape[:2] != image.grid)
+    square = chain(np.array(image.pixels))
     return cast("Tensor", convert_to_tensor(square, track_meta=False)), placement
 
 
@@ -120,9 +128,13 @@ def turnings(flips: Flips) -> tuple[Turning, ...]:
 
 @lru_cache(maxsize=64)
 def _square(
-    placement: Placement, channels: int, mean: tuple[float, ...], deviation: tuple[float, ...]
+    placement: Placement, channels: int, mean: tuple[float, ...], deviation: tuple[float, ...], reduced: bool
 ) -> Callable[..., Any]:
-    """MONAI's chain for one kind and shape of image; padding is black before it is normalised."""
+    """MONAI's chain for one kind and shape of image; padding is black before it is normalised.
+
+    An image that was read reduced has a few pixels for one of the square, of which the area mean would take one more
+    at each edge: it is interpolated to a multiple first.
+    """
     from monai.transforms import (
         Compose,
         EnsureChannelFirst,
@@ -132,9 +144,11 @@ def _square(
         SpatialPad,
     )
 
+    multiple = (_FINER * placement.height, _FINER * placement.width)
     chain: Callable[..., Any] = Compose(
         [
             EnsureChannelFirst(channel_dim=-1 if channels == 3 else "no_channel"),
+            *([Resize(multiple, mode="bilinear", align_corners=False)] if reduced else []),
             Resize((placement.height, placement.width), mode="area"),
             SpatialPad((placement.size, placement.size), method="symmetric"),
             RepeatChannel(3 // channels),

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from medmm.errors import MedmmError
+from pipelines.form import Form
 
 LOOK, FATAL = 2, 3
 """Exit codes: done, and something wants a look (cases refused, a leak, a drift); nothing could be done."""
@@ -313,17 +314,57 @@ def score(
         bool,
         typer.Option("--deletions", help="Say without which parts a flagged finding would not be; seconds a finding."),
     ] = False,
+    shard: Annotated[
+        str,
+        typer.Option(metavar="I/N", help="Score the Ith of N parts, each on a machine and into a folder of its own."),
+    ] = "",
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Look again this often, and score what is new, until Ctrl+C."),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Score studies: Parquet, CSV, quarantine.csv and the store that `medmm review` opens.
 
     Exit code 0 if every case was scored, 2 if some were refused (quarantine.csv says why), 3 if nothing could be done.
+    A run that was killed goes on with the same command. With --watch a study is scored once its files have not changed
+    from one look to the next; Ctrl+C finishes the case in hand, and the exit code is 0.
     """
+    from medmm.score.shard import Shard
     from pipelines.score import Query, score_studies
 
     with one_line_errors(out):
-        query = Query(patient, date, modality)
-        if score_studies(studies, model, out, query, workers=workers, deletions=deletions).refused:
+        query, part = Query(patient, date, modality), Shard.parse(shard) if shard else None
+        if watch is not None:
+            from pipelines.watch import watch_studies
+
+            watch_studies(studies, model, out, query, watch, workers=workers, deletions=deletions, shard=part)
+        elif score_studies(studies, model, out, query, workers=workers, deletions=deletions, shard=part).refused:
+            raise typer.Exit(LOOK)
+
+
+@app.command(short_help="Write what was said for a PACS, a record system or paper.")
+def export(
+    out: Annotated[Path, typer.Argument(help="The folder that `medmm score` wrote.")],
+    forms: Annotated[
+        list[Form] | None,
+        typer.Option(
+            "--as",
+            help="Once for each: DICOM SR (the default), Secondary Capture, Parametric Map, FHIR, PDF.",
+        ),
+    ] = None,
+    flagged_only: Annotated[
+        bool, typer.Option("--flagged-only", help="Only cases with a flagged finding, and overlays of what is flagged.")
+    ] = False,
+) -> None:
+    """Write predictions and reviews of the store into OUT/export; a rerun writes only what is new.
+
+    Exit code 0 if all was written, 2 if some could not be (export.csv says why), 3 if nothing could be done.
+    """
+    from pipelines.export import export_folder
+
+    with one_line_errors(out):
+        if export_folder(out, forms or [Form.SR], flagged_only=flagged_only).refused:
             raise typer.Exit(LOOK)
 
 
@@ -349,14 +390,111 @@ def monitor(
 @app.command(short_help="Open the review screen.")
 def review(
     out: Annotated[Path, typer.Argument(help="The folder that `medmm score` wrote.")],
-    port: Port = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 8501,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with --auth.")] = "127.0.0.1",
+    auth: Annotated[
+        Path | None, typer.Option(help="TOML file: OpenID Connect provider, and who is reader, lead or admin.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(envvar="MEDMM_STORE", help="URL of a database: postgresql+psycopg://user@host/name."),
+    ] = None,
 ) -> None:
-    """Open the review screen on 127.0.0.1."""
+    """Open the review screen, for this machine alone or, with --auth, behind a login: docs/review.md.
+
+    A password of --store belongs into MEDMM_STORE, PGPASSWORD or .pgpass: others may read a command line.
+    """
+    from ui.serve import Place
     from ui.serve import review as show
 
     with one_line_errors(out):
-        raise typer.Exit(show(out, port, browser))
+        raise typer.Exit(show(out, port, browser, Place(host, auth, store)))
+
+
+audit = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(
+    audit,
+    name="audit",
+    short_help="Check and export what people decided.",
+    help="Check the audit trail of a scored folder, and take what people decided out of it.",
+)
+Audited = Annotated[
+    str, typer.Argument(metavar="OUT", help="The folder that `medmm score` wrote, or the URL of a PostgreSQL store.")
+]
+
+
+@audit.command("verify", short_help="Whether nobody changed the trail.")
+def audit_verify(
+    out: Audited,
+    expect: Annotated[str | None, typer.Option(help="The head that an earlier verification printed.")] = None,
+) -> None:
+    """Walk the audit trail and find what was changed, deleted, inserted or moved; print its head.
+
+    Exit code 0 if it is as it was written, 2 if not, 3 if there is no store.
+    """
+    from pipelines.audit import verify_trail
+
+    with one_line_errors(Path(out)):
+        if verify_trail(out, expect).faults:
+            raise typer.Exit(LOOK)
+
+
+@audit.command("export", short_help="What people did as CSV, or a cohort to train on.")
+def audit_export(
+    out: Audited,
+    kind: Annotated[
+        Literal["csv", "cohort"], typer.Option("--as", help="Every event and what stands, or cases with their labels.")
+    ],
+    to: Annotated[Path, typer.Option(help="Folder to write into.")],
+) -> None:
+    """csv: events.csv, with every hash, and decisions.csv. cohort: what people decided, ready for `medmm train`."""
+    from pipelines.audit import export_trail
+
+    with one_line_errors(to):
+        export_trail(out, kind, to)
+
+
+@app.command(short_help="Send what was exported to a PACS.")
+def send(
+    out: Annotated[Path, typer.Argument(help="The folder that `medmm export` wrote into.")],
+    to: Annotated[str, typer.Option(help="https://host/dicom-web (STOW-RS), or dicom://AET@host:port (C-STORE).")],
+    ours: Annotated[str, typer.Option("--as", help="Our AE title, for C-STORE.")] = "MEDMM",
+    patience: Annotated[float, typer.Option(min=0, help="Seconds that the PACS may be away.")] = 60.0,
+) -> None:
+    """Send the DICOM objects below OUT/export, each until it is acknowledged; a rerun sends only what is left.
+
+    Exit code 0 if all are acknowledged, 2 if some wait or were refused, 3 if nothing could be done. Credentials as for
+    `medmm score`: MEDMM_DICOMWEB_USER and _PASSWORD, or _TOKEN, or .netrc.
+    """
+    from pipelines.send import send_folder
+
+    with one_line_errors(out):
+        done = send_folder(out, to, ours=ours, patience_s=patience)
+    if done.waiting or done.refused:
+        raise typer.Exit(LOOK)
+
+
+@app.command(short_help="Answer over HTTP, one case a request.")
+def serve(
+    model: Annotated[Path, typer.Argument(help="The run that `medmm train` wrote, or its model folder.")],
+    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 8000,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file, for https.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file with the certificate's key.")] = None,
+    waiting: Annotated[int, typer.Option(min=1, help="Requests served or waiting at a time; more are told 503.")] = 16,
+    upload_mib: Annotated[int, typer.Option(min=1, help="The most that a request may bring, in MiB.")] = 1024,
+    workers: Workers = None,
+) -> None:
+    """POST /v1/predictions: DICOM, note and record in; findings out as JSON, FHIR or DICOM SR. OpenAPI: /openapi.json.
+
+    Clients bear the token of the environment variable MEDMM_SERVE_TOKEN; without one, this machine alone is answered.
+    """
+    from pipelines.serve import Place, serve_model
+
+    with one_line_errors(model):
+        where = Place(host, port, certificate, key)
+        serve_model(model, where, waiting=waiting, upload_mib=upload_mib, workers=workers)
 
 
 @app.command(short_help="All of it, on the sample cohort.")

@@ -13,7 +13,7 @@ from medmm.judge.comparison import Report
 from medmm.learn.evaluate import read_split
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
-from medmm.score.cohort import Beside
+from medmm.score.case import Beside
 from pipelines import terminal
 from pipelines.score import memory_of, score_cases
 from pipelines.train import train_cohort

@@ -62,8 +62,8 @@ def monitor_folder(out: Path, report: Path | None = None) -> tuple[Drift, ...]:
 def _history(store: Store, model_id: str) -> list[Scoring]:
     """What was scored, without the names and the comments of those who reviewed it."""
     return [
-        Scoring(said, at, record, {review.label: review.verdict for review in reviews})  # the newest one counts
-        for said, at, record, reviews in store.history(model_id)
+        Scoring(said, at, record, {one.label: one.verdict for one in reviews if one.verdict != "cannot judge"})
+        for said, at, record, reviews in store.history(model_id)  # the newest word counts
     ]
 
 

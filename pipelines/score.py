@@ -6,17 +6,22 @@ medmm score https://pacs.example.org/dicom-web --model RUN --out OUT --date 2026
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medmm.config import CohortConfig, LabelColumns, NumberColumn, RecordColumn, read_toml
 from medmm.errors import CohortError, ConfigError
 from medmm.explain.similar import SIMILAR, Memory
+from medmm.files import remove_unfinished
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.read.sources.dicomweb import read_server
 from medmm.read.sources.folder import check_apart, read_folder
-from medmm.score.cohort import Beside, Scored, score_cohort
+from medmm.score.case import Beside
+from medmm.score.cohort import Scored, score_cohort
+from medmm.score.lock import alone_in
+from medmm.score.shard import Shard
 from pipelines import terminal
 
 _OF_THE_TABLE = {"case_id", "patient_id", "study", "note", "prior", "time", "timezone"}
@@ -40,31 +45,60 @@ def is_server(studies: str) -> bool:
 
 
 def score_studies(
-    studies: str, model: Path, out: Path, query: Query, *, workers: int | None = None, deletions: bool = False
+    studies: str,
+    model: Path,
+    out: Path,
+    query: Query,
+    *,
+    workers: int | None = None,
+    deletions: bool = False,
+    shard: Shard | None = None,
 ) -> Scored:
     """Score what a path or the URL of a DICOMweb server names.
 
     Raises:
-        ConfigError: if a folder is asked for a patient, a date or a modality; otherwise as the reader of each.
+        ConfigError: as check_asked; otherwise as the reader of each.
     """
+    check_asked(studies, query, shard)
     if is_server(studies):
         return score_server(studies, model, out, query, workers=workers, deletions=deletions)
-    if query != Query():
+    return score_folder(Path(studies), model, out, workers=workers, deletions=deletions, shard=shard)
+
+
+def check_asked(studies: str, query: Query, shard: Shard | None) -> None:
+    """Check that studies are asked for in a way that suits where they are.
+
+    Raises:
+        ConfigError: if a folder is asked for a patient, a date or a modality, or a server for a part.
+    """
+    if query != Query() and not is_server(studies):
         raise ConfigError("only a server can be asked for a patient, a date or a modality", "Give its URL")
-    return score_folder(Path(studies), model, out, workers=workers, deletions=deletions)
+    if shard is not None and is_server(studies):
+        raise ConfigError("only a folder is scored in parts", "Ask the server for other dates on each machine")
 
 
 def score_folder(
-    studies: Path, model: Path, out: Path, *, workers: int | None = None, deletions: bool = False
+    studies: Path,
+    model: Path,
+    out: Path,
+    *,
+    workers: int | None = None,
+    deletions: bool = False,
+    shard: Shard | None = None,
 ) -> Scored:
     """Score a cohort with a table, or a bare folder, archive or medium of studies, with a trained model."""
     loaded = load(model)
+    cohort = find_cases(studies, loaded, out, workers)
+    part = shard.part(cohort) if shard else cohort
+    return score_cases(loaded, part, out, workers=workers, beside=Beside(memory_of(model), deletions))
+
+
+def find_cases(studies: Path, model: Model, out: Path, workers: int | None) -> Cohort:
+    """The cases of a folder with a table, or of a bare folder, archive or medium, read as a model was taught."""
     if (studies / "cases.csv").is_file():
-        cohort = read_cohort(studies, as_taught(loaded, studies / "cohort.toml"))
-    else:
-        check_apart(studies, out)
-        cohort = read_folder(studies, _without_table(loaded), workers)
-    return score_cases(loaded, cohort, out, workers=workers, beside=Beside(memory_of(model), deletions))
+        return read_cohort(studies, as_taught(model, studies / "cohort.toml"))
+    check_apart(studies, out)
+    return read_folder(studies, without_table(model), workers)
 
 
 def score_server(
@@ -72,18 +106,21 @@ def score_server(
 ) -> Scored:
     """Retrieve studies from a DICOMweb server into OUT/retrieved and score them; a rerun retrieves what is missing."""
     loaded = load(model)
-    with terminal.counting("Retrieving") as progress:
-        cohort = read_server(
-            url,
-            out / RETRIEVED,
-            _without_table(loaded),
-            patient=query.patient,
-            date=query.date,
-            modality=query.modality,
-            progress=progress,
-            workers=workers,
-        )
-    return score_cases(loaded, cohort, out, workers=workers, beside=Beside(memory_of(model), deletions))
+    with alone_in(out):
+        for folder in (out / RETRIEVED).glob("*"):
+            remove_unfinished(folder, "*.dcm")
+        with terminal.counting("Retrieving") as progress:
+            cohort = read_server(
+                url,
+                out / RETRIEVED,
+                without_table(loaded),
+                patient=query.patient,
+                date=query.date,
+                modality=query.modality,
+                progress=progress,
+                workers=workers,
+            )
+        return score_cases(loaded, cohort, out, workers=workers, beside=Beside(memory_of(model), deletions))
 
 
 def load(model: Path) -> Model:
@@ -150,7 +187,7 @@ def _meaning(column: RecordColumn) -> str:
     return f"in '{column.unit}'" if isinstance(column, NumberColumn) else f"one of {', '.join(column.categories)}"
 
 
-def _without_table(model: Model) -> CohortConfig:
+def without_table(model: Model) -> CohortConfig:
     """How the model was taught to read images and notes, for studies that no table describes."""
     known = model.card.cohort
     return CohortConfig(study="", note="", images=known.images, sections_left_out=known.sections_left_out)
@@ -163,11 +200,12 @@ def score_cases(
     *,
     workers: int | None = None,
     beside: Beside = Beside(),  # noqa: B008  # frozen
+    stop: Callable[[], bool] = lambda: False,
 ) -> Scored:
-    """Score the cases of a cohort and say what came of it."""
+    """Score the cases of a cohort and say what came of it; `stop` as in score_cohort."""
     terminal.remarks(cohort.remarks)
     with terminal.counting("Scoring") as progress:
-        done = score_cohort(model, cohort, out, progress, workers, beside)
+        done = score_cohort(model, cohort, out, progress, workers, beside, stop)
     terminal.refusals(done.refused, f"{out / 'quarantine.csv'}")
     known = f", {done.known} known from an earlier run" if done.known else ""
     terminal.console.print(f"{done.scored} cases scored{known}, {len(done.refused)} refused; results in {out}")

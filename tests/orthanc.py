@@ -18,6 +18,7 @@ import requests
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 """Where Debian's orthanc-dicomweb puts it."""
 USER, PASSWORD = "medmm", "canary-password"
+TITLE = "ORTHANC"
 _START_S = 60
 
 
@@ -26,6 +27,8 @@ class Orthanc:
     """A server that is up."""
 
     port: int
+    dicom_port: int
+    """Where it takes C-STORE for the AE title TITLE, if it does."""
 
     @property
     def url(self) -> str:
@@ -43,23 +46,47 @@ class Orthanc:
             )
             answer.raise_for_status()
 
+    def clear(self) -> None:
+        """Delete all that it holds."""
+        url = f"http://127.0.0.1:{self.port}/patients"
+        for patient in requests.get(url, auth=(USER, PASSWORD), timeout=30).json():
+            requests.delete(f"{url}/{patient}", auth=(USER, PASSWORD), timeout=30).raise_for_status()
+
+    def instances(self) -> list[str]:
+        """SOP Instance UIDs of all that it holds, once for each time that it holds it."""
+        url = f"http://127.0.0.1:{self.port}/instances?expand"
+        answer = requests.get(url, auth=(USER, PASSWORD), timeout=30)
+        return sorted(one["MainDicomTags"]["SOPInstanceUID"] for one in answer.json())
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
 
 @contextmanager
-def running(folder: Path) -> Iterator[Orthanc]:
-    """Start Orthanc with its files in a folder, on a free port that answers this machine only; stop it in the end."""
+def running(folder: Path, port: int = 0, *, dicom: bool = False) -> Iterator[Orthanc]:
+    """Start Orthanc with its files in a folder, on a port that answers this machine only; stop it in the end.
+
+    With `dicom` it also takes C-STORE, from any machine: Orthanc cannot be told otherwise.
+    """
     program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
     if program is None or not PLUGIN.is_file():
         pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port, dicom_port = port or free_port(), free_port()
     configuration = {
         "Name": "medmm",
         "StorageDirectory": str(folder / "db"),
         "IndexDirectory": str(folder / "db"),
         "HttpPort": port,
         "RemoteAccessAllowed": False,
-        "DicomServerEnabled": False,
+        "DicomServerEnabled": dicom,
+        "DicomAet": TITLE,
+        "DicomPort": dicom_port,
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowStore": True,
         "AuthenticationEnabled": True,
         "RegisteredUsers": {USER: PASSWORD},
         "Plugins": [str(PLUGIN)],
@@ -72,7 +99,7 @@ def running(folder: Path) -> Iterator[Orthanc]:
         process = subprocess.Popen([program, str(path)], stdout=log, stderr=log)
     try:
         _wait(port, process)
-        yield Orthanc(port)
+        yield Orthanc(port, dicom_port)
     finally:
         process.terminate()
         process.wait(timeout=30)

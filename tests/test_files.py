@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medmm.files import write_whole
+from medmm.files import remove_unfinished, write_whole
 
 
 class DiskFullError(OSError):
@@ -36,6 +37,13 @@ def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) ->
         write_whole(tmp_path / "a.txt", half)
 
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_a_disk_that_is_full_says_which_file_could_not_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as full:
+        write_whole(tmp_path / "a.txt", lambda path: os.write(os.open("/dev/full", os.O_WRONLY), b"x"))
+
+    assert full.value.filename == str(tmp_path / "a.txt")
 
 
 def test_a_writer_that_fails_before_it_begins_hides_no_error(tmp_path: Path) -> None:
@@ -83,3 +91,23 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path: Path) ->
 
     assert process.returncode == -signal.SIGKILL
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from medmm.files import write_whole\n"
+        "write_whole(Path(sys.argv[1]), lambda path: (path.write_text('half'), os.kill(os.getpid(), signal.SIGKILL)))"
+    )
+    for name in ("a.png", "b.png", "other.png", "a.csv"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=False)
+    (tmp_path / "a.png").touch()
+    (tmp_path / ".hidden.png").touch()
+
+    remove_unfinished(tmp_path, "a.png")
+    after_one = len(list(tmp_path.iterdir()))
+    remove_unfinished(tmp_path, "*.png")
+    remove_unfinished(tmp_path / "nowhere", "*.png")
+
+    assert after_one == 5
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".png") == [".hidden.png", "a.png"]
+    assert [path.suffix for path in tmp_path.iterdir() if path.suffix != ".png"] == [".csv"]

@@ -25,6 +25,7 @@ from medmm.model.folder import Model, build_network
 from medmm.model.heads import Widths
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.score import cohort as score
+from medmm.score.reading import Read
 from medmm.slices import Picture, depths, slice_images, spread_slices
 from medmm.store.store import Store
 from medmm.tensors import BINS, volume_tensor
@@ -401,7 +402,7 @@ def test_every_picture_of_a_volume_has_an_overlay_in_its_own_grid(folder: Path, 
 
 def given(cases: Iterable[Case]) -> Any:
     """In place of the reader: these cases."""
-    return lambda cohort, rows, workers: zip(rows, cases, strict=True)
+    return lambda cohort, rows, workers: ((row, Read(case, "")) for row, case in zip(rows, cases, strict=True))
 
 
 def rows_of(*case_ids: str) -> Cohort:
@@ -414,7 +415,7 @@ def test_the_pictures_of_a_scored_volume_are_those_that_the_model_was_given(
 ) -> None:
     model = model_of(request.getfixturevalue(kind), config(folder), prior="prior")
     volume, prior = ball(centre_mm=(20, 25, 18), radius_mm=11), Study((film(5),), volumes=(cine(colour=True),))
-    monkeypatch.setattr(score, "read_cases", given([case_of(volume, prior=prior)]))
+    monkeypatch.setattr(score, "read_rows", given([case_of(volume, prior=prior)]))
 
     score.score_cohort(model, rows_of("c1"), tmp_path, lambda done, total: None)
 
@@ -452,7 +453,7 @@ def test_the_voxels_of_a_scored_case_are_let_go(
             alive.append(sum(voxels() is not None for voxels in kept))
             yield replace(case, case_id=f"c{number}")
 
-    monkeypatch.setattr(score, "read_cases", given(cases()))
+    monkeypatch.setattr(score, "read_rows", given(cases()))
 
     done = score.score_cohort(model, rows_of(*(f"c{n}" for n in range(5))), tmp_path, lambda done, total: None)
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PosixPath
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from medmm.case import Study
 from medmm.errors import DataError, Reason
-from medmm.read.pool import in_children, read_studies
+from medmm.read.pool import Children, in_children, read_studies
 from medmm.read.sources.source import Source
 from tests.dicom_files import CANARIES, ramp, write
 
@@ -134,6 +135,19 @@ def test_innocent_studies_are_read_however_many_guilty_ones_are_among_them(film:
     found = codes(list(read_studies(jobs, workers=2)))
 
     assert found == {f"c{n}": "crash" if n % 3 == 1 else "read" for n in range(9)}
+
+
+def test_children_that_stay_answer_threads_and_outlive_a_death(film: Path) -> None:
+    from medmm.read.dicom.study import read_study
+
+    def ask(number: int) -> tuple[str, Study | DataError]:
+        path = DeadlyPath(film) if number == 1 else film
+        return children.start(f"c{number}", read_study, (Source(path), f"c{number}"))()
+
+    with Children(1) as children, ThreadPoolExecutor(4) as threads:
+        found = codes(list(threads.map(ask, range(4))))
+
+    assert found == {"c0": "read", "c1": "crash", "c2": "read", "c3": "read"}
 
 
 def test_no_jobs_are_no_answers() -> None:

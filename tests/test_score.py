@@ -1,15 +1,9 @@
-"""What scoring promises: every case is answered or refused with a reason, once, and a night's run survives kill -9."""
+"""What scoring promises: every case is answered or refused with a reason, once, and alike whoever comes beside it."""
 
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +27,7 @@ from pipelines.score import score_folder
 from tests import dicom_files
 from tests.cohorts import Run, table, write_table
 
-TABLES = ("predictions.parquet", "predictions.csv", "quarantine.csv")
+TABLES = ("predictions.parquet", "predictions.csv", "quarantine.csv", "manifest.json")
 BROKEN = {
     "cut": ("pixels cut short", Reason.CORRUPT),
     "text": ("text that calls itself DICOM", Reason.NOT_DICOM),
@@ -278,8 +272,7 @@ def test_a_case_that_can_no_longer_be_read_is_refused_and_has_no_answer_any_more
     assert cells_of(out, "canary") == []
     assert "canary" in {row["case_id"] for row in table(out / "quarantine.csv")}
     assert score(night, night.studies, out).scored == 1  # and has one again when the study is back
-    np.testing.assert_allclose(numbers(cells_of(out, "canary")), numbers(cells_of(night.out, "canary")), atol=1e-5)
-    assert (out / "quarantine.csv").read_bytes() == (night.out / "quarantine.csv").read_bytes()
+    assert digits(out) == digits(night.out)
 
 
 def test_a_case_is_scored_the_same_alone_or_among_others(night: Night, tmp_path: Path) -> None:
@@ -288,39 +281,7 @@ def test_a_case_is_scored_the_same_alone_or_among_others(night: Night, tmp_path:
 
         score(night, only(night, tmp_path / case_id, case_id), out)
 
-        np.testing.assert_allclose(numbers(cells_of(out, case_id)), numbers(cells_of(night.out, case_id)), atol=1e-5)
-
-
-def kept(out: Path) -> int:
-    """Cases that are in the store; 0 as long as there is none."""
-    try:
-        with sqlite3.connect(f"file:{out / 'store.sqlite'}?mode=ro", uri=True) as store:
-            return int(store.execute("SELECT count(*) FROM prediction").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-
-
-def test_a_run_killed_in_the_middle_ends_with_the_table_of_one_that_was_not(night: Night, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    code = "from pipelines.cli import app; app()"
-    arguments = ["score", str(night.studies), "--model", str(night.model), "--out", str(out), "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while not kept(out) and process.poll() is None:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-
-    assert process.wait() == -signal.SIGKILL
-    before = kept(out)
-    done = score(night, night.studies, out)
-
-    assert 0 < before < len(table(night.studies / "cases.csv")) - 4
-    assert (done.known, done.known + done.scored) == (before, len(table(night.studies / "cases.csv")) - 4)
-    assert digits(out) == digits(night.out)
+        assert cells_of(out, case_id) == cells_of(night.out, case_id)
 
 
 def test_a_bare_folder_is_scored_with_the_notes_beside_its_images(night: Night, tmp_path: Path) -> None:
@@ -382,8 +343,7 @@ def test_answers_in_the_table_are_not_needed_and_not_looked_at(night: Night, tmp
     score(night, tmp_path / "studies", tmp_path / "out")
 
     for case_id in ("case-00001a", "case-00002a"):
-        said = cells_of(tmp_path / "out", case_id), cells_of(night.out, case_id)
-        np.testing.assert_allclose(numbers(said[0]), numbers(said[1]), atol=1e-5)
+        assert cells_of(tmp_path / "out", case_id) == cells_of(night.out, case_id)
 
 
 def test_progress_is_told_case_by_case(night: Night, tmp_path: Path) -> None:

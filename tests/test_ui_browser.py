@@ -1,6 +1,7 @@
-"""The screen in a real browser: a reader opens a case, looks, decides, and finds the decision after a reload.
+"""The screen in a real browser: a reader works by keyboard alone, and finds all that they said after a reload.
 
-And what must never happen: a note that runs, a patient in an address or a log, a request to another machine.
+And what must never happen: a note that runs, a patient in an address, a log or the browser's memory, a request to
+another machine.
 """
 
 from __future__ import annotations
@@ -12,20 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from medmm.store.store import Store
 from tests.scored import MODEL, SCRIPT, scored_case, write_scored
 from ui import serve
 
 CANARY = "canary-patient-4711"
-DECIDED = "decided"
-"""The least urgent case, so that a decision on it moves no other."""
+CONTESTED = "contested"
 NOTE = "Canaryword in the note of a smoker."
 QUIET = "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
 ARGUMENTS = [*QUIET.split(), "--disable-sync", "--no-first-run"]
-ROW = 35
-"""Height of a row of the worklist, pixels; its head is one pixel higher."""
 PATIENCE_MS = 20_000
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -59,7 +57,8 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
         scored_case(CANARY, note=NOTE, views=("PA", "LL")),
         scored_case("script", (0.1, 0.6, 0.1), note=SCRIPT),
         scored_case("quiet", (0.1, 0.1, 0.1), views=(), record={}),
-        scored_case(DECIDED, (0.05, 0.05, 0.05)),
+        scored_case(CONTESTED, (0.05, 0.05, 0.05)),
+        *(scored_case(f"read-{n}", (0.3 - n / 100, 0.05, 0.05)) for n in range(3)),
     ]
     write_scored(out, cases)
     process, address = serve.start(out, 18_800)
@@ -70,7 +69,7 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
 @pytest.fixture
 def page(browser: Browser, screen: Screen) -> Iterator[Page]:
     """The worklist, freshly loaded; a script that fails in the page fails the test."""
-    shown = browser.new_page(viewport={"width": 1440, "height": 900})
+    shown = browser.new_page(viewport={"width": 1280, "height": 800})
     shown.set_default_timeout(PATIENCE_MS)
     failures: list[str] = []
     shown.on("pageerror", lambda failure: failures.append(str(failure)))
@@ -84,149 +83,240 @@ def page(browser: Browser, screen: Screen) -> Iterator[Page]:
 
 
 def open_case(page: Page, case_id: str) -> None:
-    search = page.get_by_label("Case id")
-    search.fill(case_id)
-    search.press("Enter")
-    page.get_by_text("1 of 4 cases shown").wait_for()
-    page.get_by_role("button", name="Open most urgent").click()
-    page.get_by_role("heading", name=case_id).wait_for()
+    """Search for a case and open it, by keyboard."""
+    listed(page)
+    page.keyboard.press("/")
+    page.keyboard.type(case_id)
+    page.keyboard.press("Enter")
+    expect(page.locator(".mm-list tbody tr")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    heading(page, case_id)
+    page.get_by_text("Decision support").wait_for()
 
 
-def slide(slider: Locator, value: int) -> None:
-    """Move a slider as the mouse does: the page is told of it, and the server is not."""
-    slider.evaluate("(e, value) => { e.value = value; e.dispatchEvent(new Event('input')); }", value)
+def listed(page: Page) -> None:
+    """Wait until the list takes keys."""
+    page.locator(".mm-list tr[data-at]").wait_for()
 
 
-def drawn_grid(page: Page) -> Locator:
-    """The worklist once its rows are there; they are drawn on a canvas, beside which they are kept as a table."""
-    grid = page.get_by_test_id("stDataFrame")
-    grid.locator("canvas td", has_text="quiet").wait_for(state="attached")
-    return grid
+def heading(page: Page, text: str) -> None:
+    """Wait for the screen of this name."""
+    expect(page.get_by_role("heading", level=1)).to_have_text(text)
 
 
-def test_the_overlay_fades_in_the_page_without_asking_the_server(page: Page) -> None:
-    open_case(page, CANARY)
-    overlay = page.locator("img.overlay")
-    expect(overlay).to_have_css("opacity", "0.55")
-    sent: list[object] = []
-    session = page.context.new_cdp_session(page)
-    session.send("Network.enable")
-    session.on("Network.webSocketFrameSent", lambda frame: sent.append(frame))
-
-    slide(page.get_by_label("Overlay opacity"), 20)
-
-    expect(overlay).to_have_css("opacity", "0.2")
-    page.wait_for_timeout(500)
-    assert sent == []
-    page.get_by_role("button", name="pneumonia").click()  # which does ask, so the ear is good
-    page.get_by_role("button", name="Accept: not flagged").wait_for()
-    assert sent != []
+def name_reader(page: Page, name: str) -> None:
+    page.get_by_test_id("stExpandSidebarButton").click()
+    reader = page.get_by_role("textbox", name="Your name")
+    reader.fill(name)
+    reader.press("Enter")
+    expect(page.get_by_text(f"Reading as {name}")).to_be_visible()
 
 
-def test_the_overlay_lies_exactly_on_the_film_which_keeps_its_proportions(page: Page) -> None:
-    open_case(page, CANARY)
-    film, overlay = page.locator("img.picture"), page.locator("img.overlay")
-    expect(overlay).to_have_css("opacity", "0.55")
-
-    def sides() -> list[float]:
-        box = film.bounding_box()
-        assert box == overlay.bounding_box()
-        assert box is not None
-        natural = film.evaluate("e => e.naturalWidth / e.naturalHeight")
-        assert box["width"] / box["height"] == pytest.approx(natural, rel=0.01)
-        return [box["width"], box["height"]]
-
-    whole = sides()
-    slide(page.get_by_label("Zoom"), 2)
-
-    assert sides() == pytest.approx([2 * side for side in whole], rel=0.01)
+def look_at(page: Page, key: str, finding: str) -> None:
+    page.keyboard.press(key)
+    expect(page.locator(".mm-sentence")).to_contain_text(finding)
 
 
-def test_another_finding_has_another_overlay_and_leaves_the_opacity_alone(page: Page) -> None:
-    open_case(page, CANARY)
-    overlay = page.locator("img.overlay")
-    slide(page.get_by_label("Overlay opacity"), 30)
-    before = str(overlay.get_attribute("src"))
-
-    page.get_by_role("button", name="heart failure").click()
-
-    expect(overlay).not_to_have_attribute("src", before)
-    expect(overlay).to_have_css("opacity", "0.3")
-    expect(page.get_by_text("(heart failure); not a segmentation")).to_be_visible()
+def decide(page: Page, key: str, finding: str) -> None:
+    """Press a key while a finding is looked at, and wait until the screen has gone on."""
+    expect(page.locator(".mm-sentence")).to_contain_text(finding)
+    page.keyboard.press(key)
+    expect(page.locator(".mm-sentence")).not_to_contain_text(finding)
 
 
-def test_another_film_of_the_case_can_be_looked_at(page: Page) -> None:
-    open_case(page, CANARY)
-    frontal = str(page.get_by_alt_text("Film 1, PA").get_attribute("src"))
-
-    page.get_by_role("radio", name="Film 2, LL").click()
-
-    lateral = page.get_by_alt_text("Film 2, LL")
-    expect(lateral).to_be_visible()
-    expect(lateral).not_to_have_attribute("src", frontal)
-
-
-def test_a_decision_is_there_after_a_reload_and_in_the_database(page: Page, screen: Screen) -> None:
-    reviewer = page.get_by_role("textbox", name="Reviewer")
-    reviewer.fill("Dr Ada")
-    reviewer.press("Enter")
-    open_case(page, DECIDED)
-    page.get_by_role("button", name="pneumonia").click()
-    page.get_by_label("Comment").fill("Seen on the old film: <b>clear</b>")
-
-    page.get_by_role("button", name="Override: flagged").click()
-    page.get_by_text("It stands as flagged").wait_for()
-    page.reload()
-    page.get_by_role("heading", name="Worklist").wait_for()
-    open_case(page, DECIDED)
-    page.get_by_role("button", name="pneumonia").click()
-
-    expect(page.get_by_text("It stands as flagged")).to_contain_text("Overridden by Dr Ada")
-    page.get_by_text("History of this case").click()
-    said = page.get_by_text("Seen on the old film: <b>clear</b>").last  # two for as long as the page is drawn anew
-    expect(said).to_be_visible()
-    with Store(screen.out / "store.sqlite") as store:
-        (review,) = store.reviews(MODEL, DECIDED)
-    assert (review.label, review.verdict, review.reviewer) == ("pneumonia", "override", "Dr Ada")
-
-
-def test_a_row_is_opened_by_its_own_button(page: Page) -> None:
-    grid = drawn_grid(page)
-
-    grid.click(position={"x": 45, "y": 1 + 3.5 * ROW})
-
-    expect(page.get_by_role("heading", level=1)).to_have_text("quiet")
-
-
-def test_a_row_is_opened_with_the_keyboard_alone(page: Page) -> None:
-    drawn_grid(page).locator("canvas").first.focus()
-    page.keyboard.press("ArrowDown")
-    button = page.get_by_role("button", name="Open script")
-    button.wait_for()
-
-    button.focus()
+def test_a_reader_works_through_three_cases_by_keyboard_alone(page: Page, screen: Screen) -> None:
+    listed(page)
+    page.keyboard.press("/")
+    page.keyboard.type("read-")
+    page.keyboard.press("Enter")
+    expect(page.locator(".mm-list tbody tr")).to_have_count(3)
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(page.locator(".mm-list tr[data-at]")).to_contain_text("read-1")
+    page.keyboard.press("k")
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("script")
+    for n in range(3):
+        heading(page, f"read-{n}")
+        decide(page, "a", "Pneumonia")
+        expect(page.locator(".mm-sentence")).to_contain_text("Heart failure")
+        page.keyboard.press("m")
+        page.keyboard.type("jaoc: wide heart")
+        page.keyboard.press("Escape")
+        decide(page, "o", "Heart failure")
+        expect(page.locator(".mm-sentence")).to_contain_text("Lung cancer")
+        page.keyboard.press("c")
+        page.get_by_text("You have decided every finding.").wait_for()
+        page.keyboard.press("j")
+    heading(page, "Worklist")
+
+    with Store(screen.out / "store.sqlite") as store:
+        said = [store.reviews(MODEL, f"read-{n}") for n in range(3)]
+    for reviews in said:
+        assert [word.verdict for word in reviews] == ["accept", "override", "cannot judge"]
+        assert [word.comment for word in reviews] == ["", "jaoc: wide heart", ""]
+
+
+def test_what_was_said_and_drawn_is_there_after_a_reload(page: Page, screen: Screen) -> None:
+    name_reader(page, "Dr Ada")
+    open_case(page, CANARY)
+    look_at(page, "2", "Heart failure")
+    draw(page)
+    page.keyboard.press("m")
+    page.keyboard.type("Seen on the old film: <b>clear</b>")
+    page.keyboard.press("Escape")
+    decide(page, "o", "Heart failure")
+
+    page.reload()
+    heading(page, "Worklist")
+    name_reader(page, "Dr Ada")
+    open_case(page, CANARY)
+    look_at(page, "2", "Heart failure")
+
+    expect(page.locator(".mm-words")).to_contain_text("Dr Ada (first reader)")
+    expect(page.locator(".mm-words")).to_contain_text("Overridden: flagged. With a region on the film.")
+    expect(page.locator(".mm-words")).to_contain_text("Seen on the old film: <b>clear</b>")
+    with Store(screen.out / "store.sqlite") as store:
+        (review,) = store.reviews(MODEL, CANARY)
+        film = store.case(MODEL, CANARY).evidence.films[0]
+    assert (review.label, review.verdict, review.reviewer) == ("heart_failure", "override", "Dr Ada")
+    assert review.outline is not None
+    assert review.outline.film == film.digest
+
+
+def draw(page: Page) -> None:
+    """Draw a triangle on the film with the mouse, and leave the film."""
+    canvas = page.locator("canvas").first
+    expect(page.locator(".pane .value, .pane .zoom").first).not_to_be_empty()
+    box = canvas.bounding_box()
+    assert box is not None
+    canvas.click()
+    page.keyboard.press("d")
+    points = [(0.4, 0.4), (0.6, 0.4), (0.5, 0.6), (0.41, 0.42)]
+    for n, (x, y) in enumerate(points):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
+        if not n:
+            page.mouse.down()
+    page.mouse.up()
+    expect(page.get_by_role("button", name="Remove region")).to_be_visible()
+    page.keyboard.press("Escape")
+
+
+def test_a_second_browser_on_the_same_case_is_told_of_the_conflict(
+    page: Page, browser: Browser, screen: Screen
+) -> None:
+    open_case(page, CONTESTED)
+    other = browser.new_page(viewport={"width": 1280, "height": 800})
+    other.goto(screen.address)
+    heading(other, "Worklist")
+    name_reader(other, "grace")
+    open_case(other, CONTESTED)
+    for shown in (page, other):
+        look_at(shown, "1", "Pneumonia")
+    decide(other, "o", "Pneumonia")
+    other.close()
+
+    page.keyboard.press("m")
+    page.keyboard.type("no consolidation")
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+
+    expect(page.get_by_role("alert")).to_contain_text("grace said of pneumonia")
+    expect(page.get_by_label("Comment")).to_have_value("no consolidation")
+    decide(page, "a", "Pneumonia")
+    look_at(page, "1", "Pneumonia")
+    expect(page.locator(".mm-words")).to_contain_text("grace (first reader)")
+    expect(page.locator(".mm-words")).to_contain_text("no consolidation")
+
+
+def test_keys_of_the_film_and_of_the_page_do_not_meet(page: Page, screen: Screen) -> None:
+    open_case(page, "script")
+    page.locator("canvas").first.click()
+    overlay = page.get_by_role("button", name="Overlay", exact=True)
+    expect(overlay).to_have_attribute("aria-pressed", "true")
+
+    page.keyboard.press("o")
+    expect(overlay).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("Escape")
+    page.keyboard.press("t")
+
+    expect(page.locator(".mm-note")).to_be_visible()
+    with Store(screen.out / "store.sqlite") as store:
+        assert store.reviews(MODEL, "script") == ()
+
+
+def test_the_keys_are_behind_a_question_mark_and_none_acts_while_they_are_shown(page: Page) -> None:
+    open_case(page, "script")
+
+    page.keyboard.press("?")
+    expect(page.get_by_text("Choose a finding")).to_be_visible()
+    page.keyboard.press("b")
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_text("Choose a finding")).to_be_hidden()
+    heading(page, "script")
+    page.keyboard.press("b")
+    heading(page, "Worklist")
+
+
+def test_a_case_leaves_as_a_pdf_and_a_structured_report_under_a_name_without_the_patient(
+    page: Page, screen: Screen
+) -> None:
+    open_case(page, CANARY)
+    page.keyboard.press("x")
+
+    for name, begins in (("Report (PDF)", b"%PDF"), ("Structured report (DICOM SR)", b"\0" * 128 + b"DICM")):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=name).click()
+        assert waiting.value.path().read_bytes().startswith(begins)
+        assert CANARY not in waiting.value.suggested_filename
+        assert CANARY not in waiting.value.url
+
+    with Store(screen.out / "store.sqlite") as store:
+        taken = [event for event in store.trail.events() if event.kind == "exported"]
+    assert [event.payload["as"] for event in taken] == ["pdf", "sr"]
+
+
+def test_a_row_is_opened_with_a_click(page: Page) -> None:
+    page.locator(".mm-list tbody tr", has_text="quiet").click()
+
+    heading(page, "quiet")
+
+
+def test_the_case_needs_no_scrolling_on_a_small_screen(page: Page) -> None:
+    open_case(page, "read-0")
+    page.get_by_text("Decision support").wait_for()
+
+    hidden = page.get_by_test_id("stMain").evaluate("e => e.scrollHeight - e.clientHeight")
+
+    assert hidden <= 0
 
 
 def test_a_note_that_is_a_script_is_shown_as_text(page: Page) -> None:
     open_case(page, "script")
+    page.keyboard.press("t")
 
     expect(page.locator(".mm-note")).to_have_text(SCRIPT)
     assert page.locator(".mm-note script, .mm-note img, .mm-note b").count() == 0
     assert page.title() == "medmm review"
 
 
-def test_nothing_of_a_patient_is_in_an_address_a_title_or_the_log(page: Page, screen: Screen) -> None:
+def test_nothing_of_a_patient_is_in_an_address_a_title_the_browser_or_the_log(page: Page, screen: Screen) -> None:
     open_case(page, CANARY)
+    page.keyboard.press("t")
     expect(page.locator(".mm-note")).to_have_text(NOTE)
 
     addresses = [url for url in screen.asked if not url.startswith("data:")]
 
     assert page.title() == "medmm review"
     assert page.url.rstrip("/") == screen.address
+    stored = page.evaluate(
+        "async () => JSON.stringify([localStorage, sessionStorage, document.cookie, "
+        "await indexedDB.databases(), await caches.keys()])"
+    )
     for canary in (CANARY, "Canaryword"):
+        assert canary not in stored
         assert not [url for url in addresses if canary in url]
         assert canary not in screen.log()
 

@@ -13,9 +13,9 @@ import PIL.Image
 import pytest
 
 from medmm.result import Deletion, Region, Review, WordWeight
+from medmm.write.paint import COOL, FULL, WARM, overlay_png, paint, reach
 from tests.scored import LABELS, NOTE, SCRIPT, finding, scored_case
 from ui import findings, given, reasons, say
-from ui.colour import COOL, FULL, WARM, overlay_png, paint, reach
 from ui.note import marked_note
 
 TAGS = re.compile(r"<[^>]*>")

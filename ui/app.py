@@ -5,31 +5,34 @@ Nothing of a patient is in the address: which case is open lives in the session,
 
 from __future__ import annotations
 
-import getpass
 import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import streamlit as st
 
 from medmm.errors import MedmmError
-from medmm.store.store import Store, WorklistRow
-from ui import case, worklist
+from medmm.store.events import Reader
+from medmm.store.store import Store
+from medmm.store.worklist import WorklistRow
+from ui import case, login, words, worklist
 from ui.colour import COOL, WARM
 from ui.folder import open_store
 from ui.say import SUPPORT, escape, literal
+from ui.sitting import Sitting, sit
 
 _log = logging.getLogger(__name__)
 # Fields that keep what was typed while another screen is shown. (Streamlit would draw a string that stands alone here.)
-_KEPT = ("reviewer", *worklist.FILTERS)
+_KEPT = worklist.FILTERS
 
 
 def main(out: Path) -> None:
     """Draw one run of the page; whatever goes wrong is one line on it, and holds no patient's data in the log."""
-    st.set_page_config("medmm review", layout="wide", initial_sidebar_state=230, menu_items={"About": SUPPORT})
+    st.set_page_config(words.TITLE, layout="wide", initial_sidebar_state="collapsed", menu_items={"About": SUPPORT})
     st.html(f"<style>{_style()}</style>")
     try:
         _page(out)
@@ -38,60 +41,75 @@ def main(out: Path) -> None:
     except Exception as thrown:  # the last door: a message may quote a note, so only its kind and place are kept
         kind = type(thrown).__name__
         _log.error("%s\n%s", kind, "".join(traceback.format_tb(thrown.__traceback__)))
-        st.error(f"The screen cannot show this ({kind}). Decisions that were stored are safe. Reload the page.")
+        st.error(words.BROKEN.format(kind))
 
 
 def _page(out: Path) -> None:
-    store = _store(str(out))
     for key in _KEPT:
         if key in st.session_state:
             st.session_state[key] = st.session_state[key]
-    if "list" not in st.session_state:
-        st.session_state["list"] = worklist.load(store)
-    with st.sidebar:
-        st.session_state.setdefault("reviewer", _user())
-        st.text_input("Reviewer", key="reviewer", max_chars=100, help="Stored with every decision.")
-    _screen(store, out)
-    model_id = st.session_state["list"].model_id
-    st.sidebar.html(f'<p class="mm-support">{SUPPORT}</p><p class="mm-support">Model {escape(model_id)}</p>')
-
-
-def _screen(store: Store, out: Path) -> None:
-    """The case that is open, or the worklist."""
-    opened: tuple[Sequence[WorklistRow], int] | None = st.session_state.get("opened_from")
-    if opened is None:
-        worklist.show(st.session_state["list"], _open, _forget)
+    reader = login.reader()
+    if reader is None:
         return
-    rows, at = opened
-    case.show(store, out, rows[at], (at, len(rows)), _go)
+    st.sidebar.toggle(words.BLIND, key="blind", help=words.BLIND_HELP)
+    store = _store(str(out))
+    st.sidebar.button(words.MODELS, key="models", on_click=_at_models, args=(True,))
+    if st.session_state.get("at_models"):
+        _show_models(store, out)
+        return
+    sitting: Sitting | None = st.session_state.get("sitting")
+    if sitting is not None and sitting.reader != reader:
+        _go(None)
+        sitting = None
+    if sitting is not None:
+        case.show(sitting, out, _go)
+        if not sitting.is_hidden:
+            _seen().add(sitting.desk.shown.prediction)
+        return
+
+    def open_case(rows: Sequence[WorklistRow], at: int) -> None:
+        _open(store, reader, rows, at)
+
+    worklist.show(store, out, reader, open_case, blind=_is_blind())
+    model_id = st.session_state["list"].asked.model_id
+    st.html(f'<p class="mm-support mm-foot">{escape(words.MODEL.format(model_id))}. {escape(SUPPORT)}</p>')
 
 
-def _user() -> str:
-    """Who runs the screen, as a first guess; a container may not know."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return ""
+def _at_models(here: bool) -> None:
+    """Go to the page of the model, or back to where the reader was."""
+    st.session_state["at_models"] = here
 
 
-def _open(case_id: str, rows: Sequence[WorklistRow]) -> None:
-    """Show a case; Previous and Next go through `rows`."""
-    at = next(n for n, row in enumerate(rows) if row.prediction.case_id == case_id)
-    st.session_state["opened_from"] = (rows, at)
+def _show_models(store: Store, out: Path) -> None:
+    from ui import models
+
+    models.show(store, out, partial(_at_models, False))
+
+
+def _is_blind() -> bool:
+    return bool(st.session_state.get("blind"))
+
+
+def _seen() -> set[int | None]:
+    """The answers that the reader has seen in this session, which cannot be read blind any more."""
+    seen: set[int | None] = st.session_state.setdefault("seen", set())
+    return seen
+
+
+def _open(store: Store, reader: Reader, rows: Sequence[WorklistRow], at: int) -> None:
+    """Show a case; the next and the previous one are those beside it in `rows`."""
+    blind = _is_blind() and rows[at].shown.prediction not in _seen()
+    st.session_state["sitting"] = sit(store, reader, rows, at, blind=blind)
+    st.session_state["last"] = rows[at].prediction.case_id
 
 
 def _go(at: int | None) -> None:
-    """Show another case of the same rows, or the worklist with what has changed."""
-    if at is None:
-        del st.session_state["opened_from"]
-        _forget()
-    else:
-        st.session_state["opened_from"] = (st.session_state["opened_from"][0], at)
-
-
-def _forget() -> None:
-    """Have the worklist read again."""
-    st.session_state.pop("list", None)
+    """Leave the case that is open, for another one of its list or for the list with what has changed."""
+    sitting: Sitting = st.session_state.pop("sitting")
+    sitting.leave()
+    worklist.forget()
+    if at is not None:
+        _open(sitting.store, sitting.reader, sitting.rows, at)
 
 
 @st.cache_resource(show_spinner=False)

@@ -1,186 +1,248 @@
-"""The screen of one case: the film and the findings side by side, and below what else the model was given."""
+"""The screen of one case: the film, the claim beside it, the human's word, and the evidence one key away."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import streamlit as st
 
-from medmm.result import Evidence, Explanation, Finding, Review, ScoredCase
-from medmm.store.store import Store, WorklistRow
-from medmm.write.picture import picture_path
-from ui import decision, findings, given, reasons, viewer
+from medmm.result import Explanation, Outline
+from ui import decision, export, findings, given, keys, reasons, viewer, words
 from ui.folder import films_folder
+from ui.keys import Key
 from ui.note import marked_note
-from ui.say import escape, literal, moment, name
+from ui.say import SUPPORT, escape, literal, moment, name
+from ui.sitting import Sitting
 
-_BUTTONS = 6
-"""Films that have a button each, side by side."""
+EVIDENCE = "evidence"
+"""Which evidence is open, in the session; it stays open from case to case."""
 _EMPTY = '<p class="mm-empty">{}</p>'
+_EVIDENCE_KEYS = {"e": "why", "t": "note", "r": "record", "s": "similar", "h": "history"}
+_MOST_DIGITS = 9
 
 
-def show(store: Store, out: Path, row: WorklistRow, place: tuple[int, int], go: Callable[[int | None], None]) -> None:
-    """Draw the case of a worklist row.
+def show(sitting: Sitting, out: Path, go: Callable[[int | None], None]) -> None:
+    """Draw the case that is open.
 
     Args:
-        store: where it is kept, and where decisions go.
+        sitting: the case, and what the reader did.
         out: the scored folder.
-        row: the case as the worklist has it.
-        place: its position in the list that it was opened from, from 0, and the length of that list.
-        go: called with a position to show another case, with None to go back to the list.
+        go: called with a place in the list to open another case, with None to go back to the list.
     """
-    prediction = row.prediction
-    scored = store.case(prediction.model_id, prediction.case_id)
-    reviews = store.reviews(prediction.model_id, prediction.case_id)
-    _navigation(place, go)
-    if scored.prediction != prediction:
-        st.warning("This case has been scored again since the worklist was read. Go back to the worklist and open it.")
+    known = _keys(sitting)
+    explanation = next(e for e in sitting.scored.evidence.explanations if e.label == sitting.chosen)
+    keys.listen(known)
+    _bar(sitting, out, go, known)
+    with st.container(key="desk"):
+        left, right = st.columns(2, gap="medium")
+        with left:
+            _films(sitting, out, explanation)
+        with right:
+            _given(sitting)
+            _findings(sitting)
+            decision.panel(sitting)
+            if sitting.is_done:
+                st.success(words.DECIDED_ALL, icon=":material/done_all:")
+            _evidence(sitting, explanation)
+            _foot(sitting)
+
+
+def _keys(sitting: Sitting) -> list[Key]:
+    """What the keyboard does here."""
+    at, last = sitting.labels.index(sitting.chosen), len(sitting.labels) - 1
+    digits = [Key(str(n + 1), "", f"finding-{n}") for n in range(min(last + 1, _MOST_DIGITS))]
+    return [
+        *decision.keys(sitting),
+        Key("ArrowDown", "", f"finding-{min(at + 1, last)}"),
+        Key("ArrowUp", "", f"finding-{max(at - 1, 0)}"),
+        *digits,
+        Key("", "Choose a finding", shown="1 – 9, ↑ ↓"),
+        *(Key(key, words.EVIDENCE[kind], f"{EVIDENCE}-{kind}") for key, kind in _EVIDENCE_KEYS.items()),
+        Key("l", f"{words.CLAIM} or {words.RELEASE.lower()} the case", "claim"),
+        Key("x", words.EXPORT, "export"),
+        Key("j", words.NEXT, "next"),
+        Key("k", words.BEFORE, "before"),
+        Key("b", words.BACK, "back"),
+    ]
+
+
+def _bar(sitting: Sitting, out: Path, go: Callable[[int | None], None], known: list[Key]) -> None:
+    """The way back and on, which case it is, and whose."""
+    at, length = sitting.at, len(sitting.rows)
+    following = at + 1 if at + 1 < length else None
+    with st.container(key="bar", horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.button(words.BACK, key="back", icon=":material/arrow_back:", on_click=go, args=(None,))
+        st.button(
+            "",
+            key="before",
+            icon=":material/chevron_left:",
+            help=words.BEFORE,
+            on_click=go,
+            args=(at - 1,),
+            disabled=at == 0,
+        )
+        st.button(
+            words.NEXT if sitting.is_done else "",
+            key="next",
+            icon=":material/chevron_right:",
+            icon_position="right",
+            type="primary" if sitting.is_done else "secondary",
+            help=words.NEXT,
+            on_click=go,
+            args=(following,),
+        )
+        st.html(
+            f'<div class="mm-head"><h1>{escape(sitting.desk.shown.case_id)}</h1>'
+            f'<span class="mm-support">{words.PLACE.format(at + 1, length)}</span></div>',
+            width="stretch",
+        )
+        _claim(sitting)
+        export.case_button(sitting, films_folder(out))
+        keys.button(known)
+
+
+def _claim(sitting: Sitting) -> None:
+    held = sitting.desk.claim
+    if held and held.who != sitting.reader.name and not sitting.reader.leads:
+        st.html(f'<span class="mm-held">{escape(words.CLAIMED_BY.format(held.who))}</span>', width="content")
         return
-    _head(row, scored, place)
-    shown = _shown_label(scored)
-    left, right = st.columns([6, 7], gap="medium")
-    with right:
-        explanation = next(e for e in scored.evidence.explanations if e.label == shown)
-        _findings(store, row, scored, reviews, explanation)
-        _record(scored, explanation)
-        _similar(scored, shown)
-    with left:
-        _films(out, scored, explanation)
-        _note(scored.evidence, explanation)
-    decision.history(reviews, row.scored_at)
+    text = words.RELEASE if held else words.CLAIM
+    note = words.CLAIMED_BY.format(held.who) if held else None
+    st.button(text, key="claim", icon=":material/front_hand:", help=note, on_click=sitting.claim)
 
 
-def _navigation(place: tuple[int, int], go: Callable[[int | None], None]) -> None:
-    at, length = place
-    with st.sidebar.container(gap="xsmall"):
-        st.button("Back to worklist", icon=":material/arrow_back:", on_click=go, args=(None,), width="stretch")
-        st.button("Previous case", on_click=go, args=(at - 1,), disabled=at == 0, width="stretch")
-        st.button("Next case", on_click=go, args=(at + 1,), disabled=at + 1 >= length, width="stretch")
+def _given(sitting: Sitting) -> None:
+    """What the model saw, and why its answer may not hold."""
+    prediction = sitting.scored.prediction
+    doubts = "".join(f'<p class="mm-doubt">{escape(doubt[:1].upper() + doubt[1:])}</p>' for doubt in prediction.doubts)
+    st.html(f"{given.given(prediction, sitting.scored.evidence)}{doubts}")
 
 
-def _head(row: WorklistRow, scored: ScoredCase, place: tuple[int, int]) -> None:
-    prediction = scored.prediction
-    st.html(
-        f'<div class="mm-head"><h1>{escape(prediction.case_id)}</h1>{findings.summary(prediction)}'
-        f'<span class="mm-support">{place[0] + 1} of {place[1]} · scored {moment(row.scored_at)}</span></div>'
-    )
-    st.html(given.given(prediction, scored.evidence))
-    if prediction.doubts:
-        st.warning("  \n".join(literal(doubt) for doubt in prediction.doubts), icon=":material/help:")
+def _choose(sitting: Sitting, label: str) -> None:
+    sitting.chosen, sitting.conflict, sitting.problem = label, (), ""
 
 
-def _shown_label(scored: ScoredCase) -> str:
-    """The finding that was chosen for this case; the leading one until then."""
-    case_id, label = st.session_state.get("shown", ("", ""))
-    known = case_id == scored.prediction.case_id and any(f.label == label for f in scored.prediction.findings)
-    return str(label) if known else scored.prediction.leading.label
-
-
-def _choose(case_id: str, label: str) -> None:
-    st.session_state["shown"] = (case_id, label)
-
-
-def _findings(
-    store: Store, row: WorklistRow, scored: ScoredCase, reviews: Sequence[Review], explanation: Explanation
-) -> None:
-    """One line for each finding; choosing one shows who spoke for it and asks for a word."""
-    prediction, shown = scored.prediction, explanation.label
-    words = decision.newest(reviews, row.scored_at)
-    with st.container(gap="xxsmall"):
+def _findings(sitting: Sitting) -> None:
+    """One line for each finding; choosing one asks for a word, and shows its overlay and who spoke for it."""
+    prediction = sitting.scored.prediction
+    if sitting.is_hidden:
+        st.html(f'<p class="mm-blind">{words.HIDDEN}</p>')
+    elif not any(finding.call != "not flagged" for finding in prediction.findings):
+        st.html(findings.summary(prediction))
+    with st.container(key="findings", gap=None):
         for n, finding in enumerate(prediction.findings):
-            button, line = st.columns([3, 8], vertical_alignment="center", gap="small")
+            button, line = st.columns([2, 3], vertical_alignment="center", gap="small")
             button.button(
-                literal(name(finding.label)),
+                f"`{n + 1}` {literal(name(finding.label))}",
                 key=f"finding-{n}",
-                type="primary" if finding.label == shown else "secondary",
+                type="primary" if finding.label == sitting.chosen else "tertiary",
                 width="stretch",
                 on_click=_choose,
-                args=(prediction.case_id, finding.label),
+                args=(sitting, finding.label),
             )
-            line.html(findings.row(finding, words.get(finding.label)))
-    number, chosen = next((n, f) for n, f in enumerate(prediction.findings) if f.label == shown)
-    _detail(scored, chosen)
+            if sitting.is_hidden:
+                line.html(findings.hidden_row(sitting.mine(finding.label)))
+            else:
+                line.html(findings.row(finding, sitting.desk.standings[finding.label]))
+    if not sitting.is_hidden:
+        st.html(f'<p class="mm-sentence">{findings.sentence(sitting.finding)}</p>')
+
+
+def _films(sitting: Sitting, out: Path, explanation: Explanation) -> None:
+    scored = sitting.scored
+    if not scored.evidence.films:
+        st.html(_EMPTY.format(words.NO_IMAGE))
+        return
+    viewer.show(scored, explanation, films_folder(out), _outline(sitting), overlay=not sitting.is_hidden)
+
+
+def _outline(sitting: Sitting) -> Outline | None:
+    """The region that belongs to what was said last of the finding: by the reader, else by others."""
+    mine = sitting.mine(sitting.chosen)
+    said = [*sitting.others(sitting.chosen), *([mine] if mine else [])]
+    return next((word.outline for word in reversed(said) if word.outline), None)
+
+
+def _evidence(sitting: Sitting, explanation: Explanation) -> None:
+    """One kind of evidence at a time, none if the reader wants none."""
+    opened = st.session_state.setdefault(EVIDENCE, "why")
+    with st.container(key="kinds", horizontal=True, gap="xsmall"):
+        for key, kind in _EVIDENCE_KEYS.items():
+            st.button(
+                f"{words.EVIDENCE[kind]} `{key.upper()}`",
+                key=f"{EVIDENCE}-{kind}",
+                type="primary" if kind == opened else "tertiary",
+                on_click=_unfold,
+                args=(kind,),
+            )
+    if opened:
+        with st.container(key="shown"):
+            _SHOW[opened](sitting, explanation)
+
+
+def _unfold(kind: str) -> None:
+    st.session_state[EVIDENCE] = "" if st.session_state[EVIDENCE] == kind else kind
+
+
+def _why(sitting: Sitting, explanation: Explanation) -> None:
+    """Who spoke for the finding, and without what it would be called otherwise."""
+    if sitting.is_hidden:
+        st.html(_EMPTY.format(words.HIDDEN))
+        return
+    scored = sitting.scored
+    st.html(findings.bars(sitting.finding, scored.prediction.absent, findings.reach(scored.prediction)))
     if explanation.deletion is not None:
         st.html(reasons.flipped(explanation.deletion, scored.evidence.note, len(scored.evidence.films)))
-    if shown in words:
-        decision.latest(chosen, words[shown])
-    decision.form(store, prediction.case_id, prediction.model_id, chosen, f"{prediction.case_id}-{number}")
 
 
-def _detail(scored: ScoredCase, chosen: Finding) -> None:
-    st.markdown(f"**{literal(name(chosen.label))}** · {literal(findings.sentence(chosen))}")
-    st.html(findings.bars(chosen, scored.prediction.absent, findings.reach(scored.prediction)))
-
-
-def _films(out: Path, scored: ScoredCase, explanation: Explanation) -> None:
-    evidence = scored.evidence
-    if not evidence.films:
-        st.html(_EMPTY.format("No image was given."))
+def _note(sitting: Sitting, explanation: Explanation) -> None:
+    note = sitting.scored.evidence.note
+    if not note:
+        st.html(_EMPTY.format(words.NO_NOTE))
         return
-    place = _chosen_film(scored, explanation) if len(evidence.films) > 1 else 0
-    film = evidence.films[place]
-    viewer.show(picture_path(films_folder(out), film.digest), given.film_name(place + 1, film), explanation, place)
+    st.html(marked_note(note, () if sitting.is_hidden else explanation.words))
+    if not sitting.is_hidden:
+        st.html(f'<p class="mm-support">{escape(words.NOTE_MARKS.format(name(explanation.label)))}</p>')
 
 
-def _chosen_film(scored: ScoredCase, explanation: Explanation) -> int:
-    """A button for each of a few films; for more, or slices, a slider that moves through them in their order.
-
-    The slider begins at the picture that moved the finding most.
-    """
-    films = scored.evidence.films
-    key = f"film-{scored.prediction.case_id}"
-
-    def called(number: int) -> str:
-        return given.film_name(number + 1, films[number])
-
-    if len(films) > _BUTTONS or any(film.part for film in films):
-        moved = [np.nanmax(np.abs(overlay.cells), initial=0) for overlay in explanation.overlays]
-        first = int(np.argmax(moved)) if len(moved) == len(films) else 0
-        places = range(len(films))
-        return int(
-            st.select_slider("Picture", places, first, key=key, label_visibility="collapsed", format_func=called)
-        )
-    return int(
-        st.segmented_control(
-            "Film",
-            range(len(films)),
-            default=0,
-            required=True,
-            key=key,
-            label_visibility="collapsed",
-            format_func=called,
-        )
-    )
-
-
-def _note(evidence: Evidence, explanation: Explanation) -> None:
-    st.markdown("**Note**")
-    if not evidence.note:
-        st.html(_EMPTY.format("No note was given."))
-        return
-    st.html(marked_note(evidence.note, explanation.words))
-    st.html(
-        '<p class="mm-support">Marked: words whose hiding changes the log-odds of '
-        f"{escape(name(explanation.label))}; orange for it, blue and dotted against it. A denial is one phrase.</p>"
-    )
-
-
-def _similar(scored: ScoredCase, shown: str) -> None:
-    """Training cases beside this one, if the run is known."""
-    if scored.evidence.similar:
-        st.markdown("**Similar training cases**")
-        st.html(reasons.similar_cases(scored.evidence.similar, shown))
-
-
-def _record(scored: ScoredCase, explanation: Explanation) -> None:
-    """The record, and what the reader remarked."""
+def _record(sitting: Sitting, explanation: Explanation) -> None:
+    """The record, and what the reader of the files remarked."""
+    scored = sitting.scored
     evidence = scored.evidence
-    st.markdown("**Record**")
-    table = given.record_table(evidence.record, evidence.units, explanation)
-    st.html(table if evidence.record else _EMPTY.format("No record value was given."))
+    table = given.record_table(evidence.record, evidence.units, None if sitting.is_hidden else explanation)
+    st.html(table if evidence.record else _EMPTY.format(words.NO_RECORD))
     remarks = given.remarks(scored.prediction, evidence)
     if remarks:
-        st.markdown("**Remarks of the reader**")
+        st.markdown(f"**{words.REMARKS}**")
         st.html(remarks)
+
+
+def _similar(sitting: Sitting, explanation: Explanation) -> None:
+    """Training cases beside this one, if the run is known."""
+    if sitting.is_hidden:
+        st.html(_EMPTY.format(words.HIDDEN))
+        return
+    similar = sitting.scored.evidence.similar
+    st.html(reasons.similar_cases(similar, explanation.label) if similar else _EMPTY.format(words.NO_SIMILAR))
+
+
+def _history(sitting: Sitting, _: Explanation) -> None:
+    st.html(decision.history(sitting))
+
+
+_SHOW: Mapping[str, Callable[[Sitting, Explanation], None]] = {
+    "why": _why,
+    "note": _note,
+    "record": _record,
+    "similar": _similar,
+    "history": _history,
+}
+
+
+def _foot(sitting: Sitting) -> None:
+    """Whose answer it is, of when, and what it is not."""
+    desk = sitting.desk
+    made = words.MODEL_AND_TIME.format(desk.shown.model_id, moment(desk.scored_at))
+    read = words.READS_AS.format(sitting.reader.name, sitting.reading)
+    st.html(f'<p class="mm-support mm-foot">{escape(made)}. {escape(read)} {escape(SUPPORT)}</p>')

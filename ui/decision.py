@@ -1,63 +1,164 @@
-"""A person's word on one finding: accept or override with a comment, and the words that were said before."""
+"""The human's word on one finding: accept, override, cannot judge; who said what before; and the way back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 import streamlit as st
 
-from medmm.errors import StoreError
-from medmm.result import Finding, Review, Verdict
-from medmm.store.store import Store
-from ui.say import decided, escape, literal, moment, name, verdict, word
+from medmm.result import Finding, Verdict
+from medmm.store.events import Event
+from ui import viewer, words
+from ui.keys import Key
+from ui.say import escape, literal, moment, name, said
+from ui.sitting import Sitting
 
 COMMENT_LIMIT = 2000
 
 
-def newest(reviews: Sequence[Review], since: datetime) -> dict[str, Review]:
-    """Label -> the word that counts; what was said of an earlier scoring of the case does not."""
-    return {review.label: review for review in reviews if review.at >= since}
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One thing that can be said of a finding."""
+
+    key: str
+    """Of the keyboard."""
+    text: str
+    verdict: Verdict
+    present: bool | None = None
 
 
-def form(store: Store, case_id: str, model_id: str, finding: Finding, key: str) -> None:
-    """Ask for a word on the finding and store it; what is typed under one `key` never shows under another."""
-    reviewer = str(st.session_state.get("reviewer", "")).strip()
-    with st.form(f"decision-{key}", clear_on_submit=True):
-        comment = st.text_area(
-            "Comment", max_chars=COMMENT_LIMIT, height=68, placeholder="Why? The next reader will be glad of it."
-        )
-        with st.container(horizontal=True):
-            accept = st.form_submit_button(f"Accept: {word(finding.flagged).lower()}", type="primary")
-            override = st.form_submit_button(f"Override: {word(not finding.flagged).lower()}")
-    if not (accept or override):
-        return
-    if not reviewer:
-        st.error("Nothing was stored: type your name in the sidebar first.")
-        return
-    said: Verdict = "accept" if accept else "override"
-    review = Review(case_id, model_id, finding.label, said, comment.strip(), reviewer, datetime.now(UTC))
-    try:
-        store.add_review(review)
-    except StoreError as problem:
-        st.error(f"Nothing was stored: {literal(str(problem))}")
-        return
-    st.rerun()
+def choices(finding: Finding, *, hidden: bool) -> tuple[Choice, ...]:
+    """What can be said of a finding.
+
+    Whoever has not seen the model's answer, or is told that it is uncertain, says whether the finding is present: that
+    accepts the answer that says the same, and overrides the others.
+    """
+    cannot = Choice("c", words.CANNOT, "cannot judge")
+    if not hidden and finding.call != "uncertain":
+        other = "not flagged" if finding.flagged else "flagged"
+        accept = Choice("a", words.ACCEPT.format(finding.call), "accept")
+        return accept, Choice("o", words.OVERRIDE.format(other), "override"), cannot
+    answers = []
+    for key, text, present in (("y", words.PRESENT, True), ("n", words.ABSENT, False)):
+        agrees = finding.call == ("flagged" if present else "not flagged")
+        answers.append(Choice(key, text, "accept" if agrees else "override", present))
+    accept = Choice("a", words.ACCEPT.format(finding.call), "accept")
+    return (*answers, cannot) if hidden else (accept, *answers, cannot)
 
 
-def latest(finding: Finding, review: Review) -> None:
-    """Say who decided what, and when."""
-    st.success(literal(decided(finding, review)), icon=":material/check:")
-
-
-def history(reviews: Sequence[Review], since: datetime) -> None:
-    """Every word on the case, newest first."""
-    lines = [
-        f"<li><b>{escape(name(review.label))}</b> {verdict(review)} by "
-        f"{escape(review.reviewer)} at {moment(review.at)}"
-        f"{'' if review.at >= since else ' <i>(before the case was scored again)</i>'}"
-        f"{f'<br><q>{escape(review.comment)}</q>' if review.comment else ''}</li>"
-        for review in reversed(reviews)
+def keys(sitting: Sitting) -> list[Key]:
+    """The keys of what can be said of the finding that is looked at, and those around it."""
+    said = [
+        Key(choice.key, choice.text, _widget(sitting, choice))
+        for choice in choices(sitting.finding, hidden=sitting.is_hidden)
     ]
-    with st.expander(f"History of this case ({len(lines)})"):
-        st.html(f'<ul class="mm-remarks">{"".join(lines)}</ul>' if lines else "<p>No decision yet.</p>")
+    return [*said, Key("m", "Go to the comment; Esc leaves it", _comment(sitting)), Key("u", words.UNDO, "undo")]
+
+
+def panel(sitting: Sitting) -> None:
+    """Ask for a word on the finding that is looked at."""
+    _troubles(sitting)
+    _before(sitting)
+    key = _comment(sitting)
+    st.session_state.setdefault(key, sitting.typed.get(sitting.chosen, ""))
+    st.text_area(
+        words.COMMENT,
+        key=key,
+        max_chars=COMMENT_LIMIT,
+        height=68,
+        placeholder=words.COMMENT_HINT,
+        label_visibility="collapsed",
+        on_change=_keep,
+        args=(sitting, key),
+    )
+    with st.container(key="choices", horizontal=True, gap="xsmall"):
+        for choice in choices(sitting.finding, hidden=sitting.is_hidden):
+            st.button(
+                _with_key(choice.text, choice.key),
+                key=_widget(sitting, choice),
+                on_click=_decide,
+                args=(sitting, choice, key),
+            )
+        if sitting.mine(sitting.chosen):
+            st.button(_with_key(words.UNDO, "u"), key="undo", type="tertiary", on_click=sitting.take_back)
+        if sitting.may_adjudicate:
+            text = words.ADJUDICATE_NOT if sitting.reading == "adjudicator" else words.ADJUDICATE
+            st.button(text, key="adjudicate", type="tertiary", on_click=sitting.adjudicate)
+
+
+def _with_key(text: str, key: str) -> str:
+    return f"{literal(text)} `{key.upper()}`"
+
+
+def _widget(sitting: Sitting, choice: Choice) -> str:
+    """The key of a button; another one for each finding, so that no key decides what was not seen."""
+    return f"say-{sitting.labels.index(sitting.chosen)}-{choice.key}"
+
+
+def _comment(sitting: Sitting) -> str:
+    """The key of the comment's field; another one for each word, so that it is empty once that is stored."""
+    mine = sitting.mine(sitting.chosen)
+    place, last = sitting.labels.index(sitting.chosen), mine.event if mine else 0
+    return f"comment-{sitting.desk.shown.prediction}-{place}-{last}"
+
+
+def _keep(sitting: Sitting, key: str) -> None:
+    """What was typed outlives a look at another finding, and a conflict."""
+    sitting.typed[sitting.chosen] = str(st.session_state[key])
+
+
+def _decide(sitting: Sitting, choice: Choice, key: str) -> None:
+    outline = viewer.drawn(sitting.scored, sitting.chosen)
+    sitting.decide(choice.verdict, choice.present, str(st.session_state.get(key, "")), outline)
+
+
+def _troubles(sitting: Sitting) -> None:
+    """What somebody else said meanwhile, and what could not be stored."""
+    for word in sitting.conflict:
+        what = said(sitting.finding, word)
+        quoted = f" “{word.comment}”" if word.comment else ""
+        text = words.CONFLICT.format(word.reviewer, name(word.label), what + quoted)
+        st.warning(literal(text), icon=":material/group:")
+    if sitting.problem:
+        st.error(literal(words.NOTHING_STORED.format(sitting.problem)))
+
+
+def _before(sitting: Sitting) -> None:
+    """Who said what of the finding that is looked at, and when."""
+    mine = sitting.mine(sitting.chosen)
+    lines = [
+        f"<li>{escape(said(sitting.finding, word))}{f' <q>{escape(word.comment)}</q>' if word.comment else ''}</li>"
+        for word in [*sitting.others(sitting.chosen), *([mine] if mine else [])]
+    ]
+    if lines:
+        st.html(f'<ul class="mm-words">{"".join(lines)}</ul>')
+
+
+def history(sitting: Sitting) -> str:
+    """HTML: all that was done with the case, newest first; while the reader reads blind, only by themselves."""
+    events = [event for event in reversed(sitting.desk.events) if _is_shown(sitting, event)]
+    lines = [
+        f"<li><b>{escape(event.who)}</b> {escape(_did(event))} <span class='mm-quiet'>{moment(event.at)}"
+        f"{'' if event.shown.prediction == sitting.desk.shown.prediction else ' ' + words.EARLIER_ANSWER}</span>"
+        f"{f'<br><q>{escape(comment)}</q>' if (comment := event.payload.get('comment')) else ''}</li>"
+        for event in events
+    ]
+    return f'<ul class="mm-remarks">{"".join(lines)}</ul>' if lines else f"<p>{words.NO_HISTORY}</p>"
+
+
+def _is_shown(sitting: Sitting, event: Event) -> bool:
+    return event.kind not in ("opened", "closed") and (not sitting.is_hidden or event.who == sitting.reader.name)
+
+
+def _did(event: Event) -> str:
+    """What was done, in words."""
+    said = event.payload
+    if event.kind == "decided":
+        verdict = words.VERDICTS[said["verdict"]]
+        return f"{name(said['label'])}: {verdict}{_stated(said['present'])} ({said['reading']})"
+    detail = {"read as": said.get("reading"), "retracted": name(str(said.get("label"))), "exported": said.get("as")}
+    return words.DID[event.kind].format(detail.get(event.kind, ""))
+
+
+def _stated(present: bool | None) -> str:
+    return "" if present is None else f", {(words.PRESENT if present else words.ABSENT).lower()}"

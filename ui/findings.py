@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from medmm.result import Call, Finding, Prediction, Review
-from ui.say import LOG_ODDS, NOTHING_FLAGGED, call, doubt, escape, name, percents, signed, verdict
+from medmm.result import Call, Finding, Prediction, Review, Standing
+from ui.say import LOG_ODDS, NOTHING_FLAGGED, call, doubt, escape, name, percents, signed, standing
+from ui.words import ABSENT, CANNOT, PRESENT
 
 _KINDS = {"flagged": "mm-flagged", "not flagged": "mm-unflagged", "uncertain": "mm-uncertain"}
 _LEAST_REACH = 1.0
@@ -26,29 +27,50 @@ def _chips(prediction: Prediction, said: Call) -> str:
     return f'<span class="mm-quiet">{said.capitalize()}</span> {"".join(chips)}' if chips else ""
 
 
-def row(finding: Finding, review: Review | None) -> str:
-    """One finding on one line: word, probability, scale, and the newest decision."""
-    probability, threshold = percents(finding)
-    kind = _KINDS[finding.call]
-    mark = f"✓ {verdict(review)}" if review else ""
-    scale = (
-        f'<span class="mm-scale" role="img" aria-label="Probability {escape(probability)}, threshold '
-        f'{escape(threshold)}"><span class="mm-fill {kind}" style="width:{finding.probability:.2%}"></span>'
-        f'<span class="mm-tick" style="left:{finding.threshold:.2%}"></span>'
-        f'<span class="mm-limit" style="--at:{finding.threshold:.2%}">threshold {escape(threshold)}</span></span>'
-    )
+def row(finding: Finding, made: Standing) -> str:
+    """One finding on one line: word, probability, scale, and what people made of it."""
+    probability, _ = percents(finding)
     return (
-        f'<div class="mm-row"><span class="mm-chip {kind}">{call(finding)}</span>'
-        f'<span class="mm-number mm-strong">{escape(probability)}</span>{scale}'
-        f'<span class="mm-done">{mark}</span></div>'
+        f'<div class="mm-row">{chip(finding)}'
+        f'<span class="mm-number mm-strong">{escape(probability)}</span>{scale(finding)}'
+        f"{_mark(made)}</div>"
     )
+
+
+def hidden_row(word: Review | None) -> str:
+    """The same while the reader is not to see what the model says: only what they said themselves."""
+    said = PRESENT if word and word.present else ABSENT if word and word.present is False else CANNOT if word else ""
+    return f'<div class="mm-row mm-hidden"><span class="mm-done">{escape(said)}</span></div>'
+
+
+def chip(finding: Finding) -> str:
+    """What the model says, as a word that stands out if it is something."""
+    return f'<span class="mm-chip {_KINDS[finding.call]}">{call(finding)}</span>'
+
+
+def scale(finding: Finding) -> str:
+    """The probability as a bar from 0 to 1, and where its threshold lies."""
+    probability, threshold = percents(finding)
+    return (
+        f'<span class="mm-scale" role="img" aria-label="Probability {escape(probability)}, threshold '
+        f'{escape(threshold)}"><span class="mm-fill {_KINDS[finding.call]}" style="width:{finding.probability:.2%}">'
+        f'</span><span class="mm-tick" style="left:{finding.threshold:.2%}" title="threshold {escape(threshold)}">'
+        "</span></span>"
+    )
+
+
+def _mark(made: Standing) -> str:
+    said = standing(made)
+    kind = " mm-disagreed" if made.state == "disagreed" else ""
+    return f'<span class="mm-done{kind}">{escape(said)}</span>'
 
 
 def sentence(finding: Finding) -> str:
-    """The same in words, for the finding that is looked at."""
+    """HTML of the same in words, for the finding that is looked at."""
     probability, threshold = percents(finding)
     side = "reaches" if finding.flagged else "is below"
-    return f"Calibrated probability {probability}; it {side} the threshold of {threshold}. {doubt(finding)}".strip()
+    said = f"Calibrated probability {probability}; it {side} the threshold of {threshold}. {doubt(finding)}".strip()
+    return f"<b>{escape(name(finding.label).capitalize())}.</b> {escape(said)}"
 
 
 def reach(prediction: Prediction) -> float:

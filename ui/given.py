@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from medmm.case import RecordValue
 from medmm.read.remark import CONCERN, about, is_concern
 from medmm.result import Evidence, Explanation, Film, Prediction
+from ui import words
 from ui.say import escape, name, signed
 
 
@@ -14,22 +15,23 @@ def given(prediction: Prediction, evidence: Evidence) -> str:
     """HTML: one mark for each modality that the model knows how to use."""
     count = {"image": _count(evidence.films)}
     marks = [f'<span class="mm-given">✓ {escape(m)}{count.get(m, "")}</span>' for m in prediction.present]
-    marks += [f'<span class="mm-absent">{escape(m)} not given</span>' for m in prediction.absent]
-    return f'<div class="mm-marks"><span class="mm-quiet">The model saw</span>{"".join(marks)}</div>'
+    marks += [f'<span class="mm-absent">{escape(words.NOT_GIVEN.format(m))}</span>' for m in prediction.absent]
+    return f'<div class="mm-marks"><span class="mm-quiet">{words.SAW}</span>{"".join(marks)}</div>'
 
 
-def record_table(record: Mapping[str, RecordValue], units: Mapping[str, str], explanation: Explanation) -> str:
-    """HTML: one row for each value that was taken, and what it was worth to the finding that is looked at."""
-    worth = explanation.record
+def record_table(record: Mapping[str, RecordValue], units: Mapping[str, str], explanation: Explanation | None) -> str:
+    """HTML: one row for each value that was taken, and what it was worth to the finding of an explanation."""
+    worth = explanation.record if explanation else {}
     rows = [
         f'<tr><th scope="row">{escape(name(column))}</th><td class="mm-number">{escape(_value(value))}</td>'
         f'<td class="mm-quiet">{escape(units.get(column, ""))}</td>'
         f'<td class="mm-number">{signed(worth[column]) if column in worth else ""}</td></tr>'
         for column, value in record.items()
     ]
+    worth_to = f"For {escape(name(explanation.label))}" if explanation else ""
     head = (
         '<tr><th scope="col">Value</th><th scope="col" class="mm-number">Stated</th><th scope="col">Unit</th>'
-        f'<th scope="col" class="mm-number">For {escape(name(explanation.label))}</th></tr>'
+        f'<th scope="col" class="mm-number">{worth_to}</th></tr>'
     )
     return f'<table class="mm-table"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
 

@@ -1,26 +1,34 @@
-"""The words of the screen: plain, clinical, and safe to draw whatever the data hold."""
+"""How the screen words what it shows: plain, clinical, and safe to draw whatever the data hold."""
 
 from __future__ import annotations
 
 import html
 import re
-from datetime import datetime
+from datetime import timedelta
 
-from medmm.result import Finding, Review
+from medmm.result import Finding, Review, Standing
+from medmm.write.words import SUPPORT, decision, moment, name, percents, signed
+from ui import words
+
+__all__ = [
+    "LOG_ODDS",
+    "NOTHING_FLAGGED",
+    "SUPPORT",
+    "ago",
+    "call",
+    "doubt",
+    "escape",
+    "literal",
+    "moment",
+    "name",
+    "percents",
+    "said",
+    "signed",
+    "standing",
+]
 
 NOTHING_FLAGGED = "No finding reached its threshold. This does not rule anything out."
-SUPPORT = "Decision support for research. Not flagged does not rule anything out."
 LOG_ODDS = "In log-odds: +0.7 doubles the odds, −0.7 halves them."
-
-
-def name(raw: str) -> str:
-    """A label or a column as people write it: `lung_cancer` becomes `lung cancer`."""
-    return raw.replace("_", " ")
-
-
-def word(flagged: bool) -> str:
-    """The plain word for a side of the threshold."""
-    return "Flagged" if flagged else "Not flagged"
 
 
 def call(finding: Finding) -> str:
@@ -38,45 +46,24 @@ def doubt(finding: Finding) -> str:
     )
 
 
-def decided(finding: Finding, review: Review) -> str:
-    """Who decided what and when, and what holds now."""
-    stands = word(finding.flagged == (review.verdict == "accept")).lower()
-    return f"{verdict(review).capitalize()} by {review.reviewer} at {moment(review.at)}. It stands as {stands}."
+def said(finding: Finding, word: Review) -> str:
+    """Who decided what and when, and what holds by it."""
+    who = words.BY.format(word.reviewer, word.reading, moment(word.at))
+    return f"{who}: {decision(finding, word)}{' ' + words.WITH_REGION if word.outline else ''}"
 
 
-def verdict(review: Review) -> str:
-    """What was done to the model's word."""
-    return "accepted" if review.verdict == "accept" else "overridden"
+def standing(made: Standing) -> str:
+    """What people made of a finding, in one or two words; empty before anybody did."""
+    last = words.VERDICTS[made.words[-1].verdict] if made.words else ""
+    return words.STATES.get(made.state, "{}").format(last)
 
 
-def percents(finding: Finding) -> tuple[str, str]:
-    """Probability and threshold, with as many digits as it takes to tell the two apart, up to three."""
-    pair = finding.probability, finding.threshold
-    for digits in range(4):
-        shown = tuple(_percent(value, digits) for value in pair)
-        if shown[0] != shown[1]:
-            break
-    return shown[0], shown[1]
-
-
-def _percent(value: float, digits: int) -> str:
-    """In percent, and never 0 % or 100 % for what is not certain."""
-    least = 10.0 ** -(digits + 2)
-    if 0 < value < least:
-        return f"<{least:.{digits}%}"
-    if 1 - least < value < 1:
-        return f">{1 - least:.{digits}%}"
-    return f"{value:.{digits}%}"
-
-
-def signed(log_odds: float) -> str:
-    """Two decimals with a sign, and a minus that is as wide as the plus."""
-    return f"{log_odds:+.2f}".replace("-", "−")
-
-
-def moment(at: datetime) -> str:
-    """A time of day in UTC, which is what the store keeps."""
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+def ago(since: timedelta) -> str:
+    """A time that has passed, in its largest unit: '3 h'."""
+    minutes = max(int(since.total_seconds() // 60), 0)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
 
 
 def escape(text: object) -> str:

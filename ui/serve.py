@@ -1,4 +1,4 @@
-"""Start the review screen on this machine, and on this machine only.
+"""Start the review screen: for this machine only, or with a login for others too.
 
 `review` stays in front until it is stopped; `start` leaves the screen running and returns its address.
 """
@@ -7,33 +7,41 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import socket
 import subprocess
 import sys
 import time
 import webbrowser
+from dataclasses import dataclass, field
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import typer
 
+from medmm.config import read_toml
 from medmm.errors import ConfigError, StoreError
-from ui.folder import open_store
+from ui.access import Auth
+from ui.folder import STORE_URL, open_store
 
 HOST = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # a host that stands for every network of this machine
 PORT = 8501
 LOG = "review.log"
 """Where a screen that was left running writes what goes wrong with it, in the scored folder."""
+_NO_SECRETS = files("ui").joinpath("none.toml")
+"""A file that is not there: without an AUTH file the secrets of the user's other screens are not ours to read."""
 _TRIES = 20
 _READY_S = 60.0
 _OPTIONS = {
-    "server.address": HOST,
     "server.headless": "true",
+    "server.enableAgentApi": "false",
+    "server.trustedUserHeaders": "{}",
     "server.enableCORS": "true",
     "server.enableXsrfProtection": "true",
     "server.fileWatcherType": "none",
     "server.runOnSave": "false",
-    "browser.serverAddress": HOST,
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "none",
     "client.showErrorLinks": "false",
@@ -52,26 +60,42 @@ _OPTIONS = {
 }
 
 
-def review(out: Path, port: int = PORT, browser: bool = True) -> int:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the screen listens, who may come in, and where its store is."""
+
+    host: str = HOST
+    auth: Path | None = None
+    """An AUTH file, see `ui.access`; None for this machine alone."""
+    store: str | None = field(default=None, repr=False)
+    """URL of a database, which may hold a password; None for the store in the folder."""
+
+
+_HERE = Place()
+
+
+def review(out: Path, port: int = PORT, browser: bool = True, place: Place = _HERE) -> int:
     """Show the screen until it is stopped with Ctrl+C; returns the exit code.
 
     Args:
         out: the folder that `medmm score` wrote.
-        port: where to listen; the next free one is taken if it is busy.
+        port: where to listen; without a login the next free one is taken if it is busy.
         browser: whether to open the page in the user's browser.
+        place: for whom, and with which store.
 
     Raises:
-        StoreError: if the folder is not a scored one, or the screen does not start.
-        ConfigError: if no port is free.
+        StoreError: if nothing was scored there, or the screen does not start.
+        ConfigError: if no port is free, the AUTH file is wrong, or others could reach the screen without one.
     """
-    open_store(out).close()
-    port = free_port(port)
-    process = subprocess.Popen(command(out, port), stdout=subprocess.DEVNULL)  # noqa: S603 - our own argv
+    port, auth = _ready(out, port, place)
+    process = subprocess.Popen(  # noqa: S603 - our own argv
+        command(out, port, place, auth), stdout=subprocess.DEVNULL, env=_environment(place)
+    )
     try:
-        wait_until_ready(port, process)
-        typer.echo(f"Review screen: {address(port)}  (Ctrl+C stops it)")
+        wait_until_ready(port, process, place.host)
+        typer.echo(f"Review screen: {address(port, auth)}  (Ctrl+C stops it)")
         if browser:
-            webbrowser.open(address(port))
+            webbrowser.open(address(port, auth))
         return process.wait()
     except KeyboardInterrupt:
         return 0
@@ -79,50 +103,85 @@ def review(out: Path, port: int = PORT, browser: bool = True) -> int:
         stop(process)
 
 
-def start(out: Path, port: int = PORT) -> tuple[subprocess.Popen[bytes], str]:
+def start(out: Path, port: int = PORT, place: Place = _HERE) -> tuple[subprocess.Popen[bytes], str]:
     """Start the screen and leave it running; returns its process and its address. Raises as `review` does."""
-    open_store(out).close()
-    port = free_port(port)
+    port, auth = _ready(out, port, place)
     with (out / LOG).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own argv
-            command(out, port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command(out, port, place, auth),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=_environment(place),
         )
     try:
-        wait_until_ready(port, process)
+        wait_until_ready(port, process, place.host)
     except BaseException:
         stop(process)
         raise
-    return process, address(port)
+    return process, address(port, auth)
 
 
-def command(out: Path, port: int) -> list[str]:
-    """What to run; options on the command line go before any configuration file of the user."""
-    options = [f"--{name}={value}" for name, value in (_OPTIONS | {"server.port": str(port)}).items()]
-    app = str(files("ui").joinpath("app.py"))
-    options += [f"--server.allowedHosts={host}" for host in (HOST, "localhost")]
-    return [sys.executable, "-m", "streamlit", "run", app, *options, "--", str(out.resolve())]
+def _ready(out: Path, port: int, place: Place) -> tuple[int, Auth | None]:
+    """Check everything before anything starts; returns the port to listen on, and what the AUTH file says."""
+    from medmm.read.sources.dicomweb import is_this_machine
+
+    if place.auth is None and not is_this_machine(place.host):
+        raise ConfigError(
+            "without a login the review screen listens on 127.0.0.1 only", "Give --auth FILE, or leave --host out"
+        )
+    auth = read_toml(place.auth, Auth) if place.auth else None
+    if auth is not None and find_spec("authlib") is None:
+        raise ConfigError("a login needs Authlib, which is not installed", "pip install 'medmm[login]'")
+    open_store(out, place.store).close()
+    return free_port(port, place.host, tries=1 if auth else _TRIES), auth
 
 
-def address(port: int) -> str:
+def command(out: Path, port: int, place: Place = _HERE, auth: Auth | None = None) -> list[str]:
+    """What to run; options on the command line go before any configuration file of the user.
+
+    The URL of a store is not in it, since everybody on the machine may read what processes were started with.
+    """
+    known_as = [auth.host] if auth else [HOST, "localhost"]
+    options = _OPTIONS | {
+        "server.address": place.host,
+        "server.port": str(port),
+        "browser.serverAddress": known_as[0],
+        "secrets.files": str(place.auth.resolve() if place.auth else _NO_SECRETS),
+    }
+    said = [f"--{name}={value}" for name, value in options.items()]
+    said += [f"--server.allowedHosts={host}" for host in known_as]
+    arguments = [str(path.resolve()) for path in (out, place.auth) if path]
+    return [sys.executable, "-m", "streamlit", "run", str(files("ui").joinpath("app.py")), *said, "--", *arguments]
+
+
+def _environment(place: Place) -> dict[str, str]:
+    """The environment of the screen: ours, and which store it opens."""
+    return dict(os.environ) | ({STORE_URL: place.store} if place.store else {})
+
+
+def address(port: int, auth: Auth | None = None) -> str:
     """What to type into a browser."""
-    return f"http://{HOST}:{port}"
+    return auth.address if auth else f"http://{HOST}:{port}"
 
 
-def free_port(port: int) -> int:
+def free_port(port: int, host: str = HOST, tries: int = _TRIES) -> int:
     """The first port from this one on that nobody listens on.
 
     Raises:
-        ConfigError: if there is none among the next 20.
+        ConfigError: if there is none among so many.
     """
-    for candidate in range(port, min(port + _TRIES, 65536)):
+    for candidate in range(port, min(port + tries, 65536)):
         with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, candidate))
+            probe.bind((host, candidate))
             return candidate
-    raise ConfigError(f"No port from {port} to {port + _TRIES - 1} is free", "Choose another one with --port")
+    which = f"No port from {port} to {port + tries - 1} is free" if tries > 1 else f"Port {port} cannot be listened on"
+    raise ConfigError(which, "Choose another one with --port")
 
 
-def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until_ready(port: int, process: subprocess.Popen[bytes], host: str = HOST) -> None:
     """Return when the screen answers.
 
     Raises:
@@ -131,7 +190,7 @@ def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + _READY_S
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection(HOST, port, timeout=2)
+            connection = http.client.HTTPConnection(HOST if host == EVERYWHERE else host, port, timeout=2)
             connection.request("GET", "/_stcore/health")
             if connection.getresponse().status == http.HTTPStatus.OK:
                 return

@@ -1,86 +1,339 @@
-"""The film with the overlay of one finding; opacity and zoom work in the page, without asking the server."""
+"""The film viewer: `show` draws it, `drawn` says which region the reader has drawn for a finding.
+
+The page is told what there is to see and asks for pixels and overlays when it needs them; windowing, zooming, and
+scrolling through what is there happen in the page.
+"""
 
 from __future__ import annotations
 
 import base64
-import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
+from math import inf
 from pathlib import Path
+from typing import Any
 
-import PIL.Image
+import numpy as np
 import streamlit as st
 
-from medmm.result import Explanation
-from ui.colour import overlay_png, reach
+from medmm.read.dicom.voi import PRESETS, Window
+from medmm.read.guard import RefusedError
+from medmm.read.view import Pixels
+from medmm.result import Explanation, Outline, ScoredCase
+from medmm.write.paint import overlay_png, reach
+from ui.given import film_name
 from ui.say import name
+from ui.shelf import Shown, kept, shelve
 
-_LONGEST = 1600
-"""Longer side of the film on the screen in pixels; a larger one is sent reduced."""
+_MOST_BYTES = 2**23
+"""Size of what the page is sent at once, but for one frame that is larger."""
 _MEASURED = "what was measured of the finding's log-odds"
 _MEANING = {
     "integrated gradients": "log-odds that the finding owes to each place where the film is unlike a typical one",
     "hidden patches": "log-odds that the finding loses where a patch is hidden",
 }
 """Method of an overlay -> what its colours are."""
-_HTML = """
-<div class="film" tabindex="0" aria-label="Film; scrolls when enlarged">
-  <div class="sheet"><img class="picture" draggable="false"><img class="overlay" alt="" draggable="false"></div>
-</div>
-<div class="controls">
-  <label>Overlay <input class="opacity" type="range" min="0" max="100" value="55" aria-label="Overlay opacity"></label>
-  <label>Zoom <input class="zoom" type="range" min="1" max="4" step="0.1" value="1" aria-label="Zoom"></label>
-</div>
-<div class="legend">
-  <span class="low"></span><span class="gradient" aria-hidden="true"></span><span class="high"></span>
-</div>
-<p class="method"></p>
-"""
+_WORDS = {
+    "detector": "imager",
+    "inverted": "inverted",
+    "loading": "Loading …",
+    "own": "Own window",
+    "padding": "padding",
+    "patient": "patient",
+    "unseen": "not given to the model",
+}
+"""What the page says by itself."""
+_UNSEEN: dict[str, Any] = {"windows": [], "window": 0, "inverted": False, "colour": False, "least": 1.0}
+"""How a display set is to be shown whose pixels were not decoded yet."""
+_MOST_POINTS = 10_000
+"""Corners of an outline; one with more is not taken."""
+_STUDY = "study"
+"""What the page asks for to have the files read, once it shows the pictures that were kept."""
+_HELD = "viewer"
+"""Where the session holds the case that is open."""
+_SCRIPTS = ("pixels.js", "pane.js", "viewer.js", "controls.js")
 _component = st.components.v2.component(
     "medmm_viewer",
-    html=_HTML,
+    html=files("ui").joinpath("viewer.html").read_text(encoding="utf-8"),
     css=files("ui").joinpath("viewer.css").read_text(encoding="utf-8"),
-    js=files("ui").joinpath("viewer.js").read_text(encoding="utf-8"),
+    js="\n".join(files("ui").joinpath(script).read_text(encoding="utf-8") for script in _SCRIPTS),
 )
 
 
-def show(path: Path, title: str, explanation: Explanation, place: int) -> None:
-    """Draw film number `place` (from 0) under the overlay of the explanation, with a legend that names the method."""
-    try:
-        film, size = _film(str(path))
-    except OSError:
-        st.warning("The picture of this film is not in the folder. The prediction below was made with it.")
-        return
-    end = reach(explanation)
-    finding = name(explanation.label)
+def show(
+    scored: ScoredCase, explanation: Explanation, films: Path, outline: Outline | None = None, *, overlay: bool = True
+) -> None:
+    """Draw all films and volumes of a case, those of the prior study too.
+
+    Args:
+        scored: the case.
+        explanation: of the finding whose overlay is drawn.
+        films: the folder of the pictures that were kept when the case was scored.
+        outline: a region that was kept for this finding, to be shown again.
+        overlay: False while the reader is not to see what the model says.
+    """
+    held = st.session_state.get(_HELD)
+    key = _key(scored)
+    if held is None or held.key != key:
+        held = st.session_state[_HELD] = _Held(key, kept(scored.evidence, films))
+    _draw(held, scored, explanation, films, outline, overlay)
+
+
+def drawn(scored: ScoredCase, label: str) -> Outline | None:
+    """The region that the reader has drawn for a finding of this case in this session; None if there is none.
+
+    Its points are in the pixels of the file, whatever the zoom.
+    """
+    held = st.session_state.get(_HELD)
+    if held is None or held.key != _key(scored) or label not in held.drawn:
+        return None
+    said = held.drawn[label]
+    film = next((shown.seen.get(said["frame"]) for shown in held.shelf if shown.id == said["set"]), None)
+    if film is None:
+        return None
+    return Outline(scored.evidence.films[film].digest, tuple((float(x), float(y)) for x, y in said["points"]))
+
+
+def _key(scored: ScoredCase) -> tuple[str, str, str]:
+    return scored.prediction.model_id, scored.prediction.case_id, scored.content
+
+
+@dataclass(slots=True)
+class _Held:
+    """What a session holds of the case that is open."""
+
+    key: tuple[str, str, str]
+    """Model, case, and digest of the case's content."""
+    shelf: tuple[Shown, ...]
+    is_whole: bool = False
+    """Whether the files of its studies were read, so that there is no more to come."""
+    wanted: Sequence[str] = ()
+    """What the page asked for."""
+    drawn: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Label -> the region that was drawn for it, as the page says it: display set, frame and points."""
+    looks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Display set -> how its pixels are to be shown, once they were decoded."""
+
+
+@st.fragment
+def _draw(
+    held: _Held, scored: ScoredCase, explanation: Explanation, films: Path, outline: Outline | None, overlay: bool
+) -> None:
+    """The component, redrawn by itself when it asks for something."""
+    key = f"viewer-{held.key[1]}"
+
+    def take(said: str, put: Callable[[Any], None]) -> Callable[[], None]:
+        return lambda: put(st.session_state.get(key, {}).get(said))  # it may be of a case that was just left
+
+    wanted, held.wanted = held.wanted, ()
+    answers = bool(wanted)
+    if _STUDY in wanted and not held.is_whole:
+        held.shelf, held.is_whole = shelve(scored.evidence, films), True
+        if not held.shelf:
+            st.warning("The pictures of this case are not in the folder. The prediction was made with them.")
+        wanted = _opening(held.shelf, explanation if overlay else None)
+    parts, failures = _parts(held, wanted, explanation)
     _component(
-        key="viewer",
-        data={
-            "film": film,
-            "title": title,
-            "overlay": data_url(overlay_png(explanation.overlays[place], end)),
-            "low": f"−{end:.2f} against",
-            "high": f"for +{end:.2f}",
-            "method": f"{explanation.method.capitalize()}: {_MEANING.get(explanation.method, _MEASURED)} ({finding}); "
-            f"not a segmentation. No colour: nothing, or the model did not look.{size}",
-        },
+        key=key,
+        data=_message(
+            {
+                "words": _WORDS,
+                "sets": [
+                    _set(shown, title, explanation if overlay else None) | held.looks.get(shown.id, _UNSEEN)
+                    for shown, title in zip(held.shelf, _titles(held.shelf, scored), strict=True)
+                ],
+                "begin": _beginning(held.shelf, explanation if overlay else None),
+                "label": explanation.label,
+                "legend": _legend(explanation),
+                "overlay": overlay,
+                "kept": _placed(held.shelf, scored, outline) if outline else None,
+                "own": held.drawn,
+                "answer": answers,
+                "whole": held.is_whole,
+                "failures": failures,
+            },
+            parts,
+        ),
+        on_want_change=take("want", lambda said: setattr(held, "wanted", _strings(said))),
+        on_outlines_change=take("outlines", lambda said: setattr(held, "drawn", _sound(said))),
     )
 
 
-def data_url(png: bytes) -> str:
-    """A PNG that needs no address of its own."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _parts(
+    held: _Held, wanted: Sequence[str], explanation: Explanation
+) -> tuple[list[tuple[str, str, bytes]], dict[str, str]]:
+    """As much of what the page asked for as is sent at once: name, type and bytes; and why a set cannot be shown."""
+    parts, failures, size = list[tuple[str, str, bytes]](), dict[str, str](), 0
+    sets = {shown.id: shown for shown in held.shelf}
+    end = reach(explanation)
+    for asked in wanted:
+        of, _, place = asked.rpartition("/")
+        if size > _MOST_BYTES or not place.isdecimal() or of in failures:
+            continue
+        if of in sets and int(place) < len(sets[of].display.frames):
+            try:
+                pixels = sets[of].pixels()
+            except RefusedError as refused:
+                failures[of] = f"It {refused.problem}. {refused.remedy}."
+                continue
+            except OSError:
+                failures[of] = "Its file cannot be read any more. Reload the page."
+                continue
+            held.looks.setdefault(of, _look(sets[of].display.modality, pixels))
+            parts.append((asked, str(pixels.values.dtype), pixels.values[int(place)].tobytes()))
+        elif of == explanation.label and int(place) < len(explanation.overlays):
+            parts.append((asked, "png", overlay_png(explanation.overlays[int(place)], end)))
+        else:
+            continue
+        size += len(parts[-1][2])
+    return parts, failures
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _film(path: str) -> tuple[str, str]:
-    """The film as a data URL, and a remark if it had to be reduced."""
-    with PIL.Image.open(path) as picture:
-        picture.load()
-        whole = picture.size
-        picture.thumbnail((_LONGEST, _LONGEST))
-        stream = io.BytesIO()
-        picture.save(stream, format="PNG", compress_level=1)
-    reduced = picture.size != whole
-    return data_url(
-        stream.getvalue()
-    ), f" Reduced for the screen from {whole[0]} × {whole[1]} pixels." if reduced else ""
+def _message(said: dict[str, Any], parts: Sequence[tuple[str, str, bytes]]) -> bytes:
+    """Length of the JSON (uint32, little endian), the JSON, and the parts one after another, where it says."""
+    at, listed = 0, []
+    for identity, kind, content in parts:
+        listed.append({"id": identity, "type": kind, "at": at, "length": len(content)})
+        at += len(content)
+    head = json.dumps(said | {"parts": listed}).encode()
+    return b"".join([len(head).to_bytes(4, "little"), head, *(content for _, _, content in parts)])
+
+
+def _set(shown: Shown, title: str, explanation: Explanation | None) -> dict[str, Any]:
+    """What the page must know of a display set before its pixels come."""
+    display = shown.display
+    return {
+        "id": shown.id,
+        "title": title,
+        "kind": "slice" if display.is_stack else "frame",
+        "frames": len(display.frames),
+        "first": _first(shown, explanation),
+        "rows": display.rows,
+        "columns": display.columns,
+        "ratio": display.ratio,
+        "spacing": display.spacing_mm,
+        "detector": display.at_detector,
+        "step": display.step_mm,
+        "edges": display.edges,
+        "unit": display.unit,
+        "modality": display.modality,
+        "view": display.view,
+        "prior": shown.prior,
+        "seen": shown.seen,
+        "note": shown.note,
+        "outlined": shown.is_original,
+    }
+
+
+def _look(modality: str, pixels: Pixels) -> dict[str, Any]:
+    """What the page must know to show pixels; the windows that readers know by name come first, as their keys do."""
+    presets = PRESETS.get(modality, ())
+    windows = sorted(pixels.windows, key=lambda window: window not in presets)
+    exact = pixels.values.dtype.kind in "iu"
+    spread = max((window.high - window.low for window in windows), default=1.0)
+    return {
+        "windows": [_window(window) for window in windows],
+        "window": windows.index(pixels.windows[0]) if windows else 0,
+        "inverted": pixels.inverted,
+        "colour": pixels.values.ndim == 4,
+        "least": 1.0 if exact else spread / 1000,
+    }
+
+
+def _window(window: Window) -> dict[str, Any]:
+    curve = base64.b64encode(window.curve).decode("ascii")
+    return {"name": window.name, "low": window.low, "high": window.high, "curve": curve, "exact": window.exact}
+
+
+def _weight(explanation: Explanation, place: int) -> float:
+    """How much one picture moved the finding at most."""
+    if place >= len(explanation.overlays):
+        return 0.0
+    return float(np.nanmax(np.abs(explanation.overlays[place].cells), initial=0))
+
+
+def _first(shown: Shown, explanation: Explanation | None) -> int:
+    """The frame that is shown first: the one that moved the finding most, or else the middle one of a stack."""
+    if explanation is None or not shown.seen:
+        return len(shown.display.frames) // 2 if shown.display.is_stack else 0
+    return max(shown.seen, key=lambda frame: _weight(explanation, shown.seen[frame]))
+
+
+def _beginning(shelf: Sequence[Shown], explanation: Explanation | None) -> int:
+    """The display set that comes first: of the study of now, the one that moved the finding most, or came first."""
+
+    def rank(place: int) -> tuple[bool, float]:
+        films = shelf[place].seen.values()
+        weights = [_weight(explanation, film) if explanation else -float(film) for film in films]
+        return not shelf[place].prior, max(weights, default=-inf)
+
+    return max(range(len(shelf)), key=rank, default=0)
+
+
+def _opening(shelf: Sequence[Shown], explanation: Explanation | None) -> list[str]:
+    """What the page asks for first, named as it would."""
+    if not shelf:
+        return []
+    shown = shelf[_beginning(shelf, explanation)]
+    return [f"{shown.id}/{_first(shown, explanation)}"]
+
+
+def _titles(shelf: Sequence[Shown], scored: ScoredCase) -> list[str]:
+    """How each display set is called; of several alike, with a number."""
+    titles = []
+    for shown in shelf:
+        display = shown.display
+        if len(shown.seen) == 1 and len(display.frames) == 1:
+            place = next(iter(shown.seen.values()))
+            titles.append(film_name(place + 1, scored.evidence.films[place]))
+            continue
+        count = f"{len(display.frames)} {'slices' if display.is_stack else 'frames'}" if len(display.frames) > 1 else ""
+        parts = (display.modality, display.description or display.view, count, "prior" if shown.prior else "")
+        titles.append(", ".join(part for part in parts if part))
+    twice = {title for title in titles if titles.count(title) > 1}
+    return [f"{title} ({titles[: n + 1].count(title)})" if title in twice else title for n, title in enumerate(titles)]
+
+
+def _legend(explanation: Explanation) -> dict[str, str]:
+    """What the colours are, on which scale, by which method."""
+    end = reach(explanation)
+    meaning = _MEANING.get(explanation.method, _MEASURED)
+    return {
+        "low": f"−{end:.2f} against",
+        "high": f"for +{end:.2f}",
+        "method": f"{explanation.method.capitalize()}: {meaning} ({name(explanation.label)}); not a segmentation. "
+        "No colour: nothing, or the model did not look.",
+    }
+
+
+def _placed(shelf: Sequence[Shown], scored: ScoredCase, outline: Outline) -> dict[str, Any] | None:
+    """Where the page draws an outline; None if its film is not on the shelf."""
+    digests = [film.digest for film in scored.evidence.films]
+    for shown in shelf:
+        for frame, film in shown.seen.items():
+            if digests[film] == outline.film and shown.is_original:
+                return {"set": shown.id, "frame": frame, "points": outline.points}
+    return None
+
+
+def _strings(said: object) -> list[str]:
+    """A list of texts from the page, which may say anything."""
+    return [text for text in said if isinstance(text, str)] if isinstance(said, list) else []
+
+
+def _sound(said: object) -> dict[str, dict[str, Any]]:
+    """Regions from the page, by label, that are regions."""
+    return {label: one for label, one in said.items() if _is_region(one)} if isinstance(said, dict) else {}
+
+
+def _is_region(said: object) -> bool:
+    if not isinstance(said, dict) or not isinstance(said.get("set"), str) or not isinstance(said.get("frame"), int):
+        return False
+    points = said.get("points")
+    return (
+        isinstance(points, list)
+        and 3 <= len(points) <= _MOST_POINTS
+        and all(isinstance(p, list) and len(p) == 2 and all(isinstance(n, int | float) for n in p) for p in points)
+    )

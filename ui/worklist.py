@@ -1,156 +1,374 @@
-"""The worklist: every case of the newest model, the most urgent first, with filters and a way into a case."""
+"""The worklist: cases of the newest model, the most urgent first, a page at a time, with filters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import get_args
+from importlib.resources import files
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from medmm.case import MODALITIES
-from medmm.result import Call, Refusal
-from medmm.store.store import Store, WorklistRow
-from ui.say import call, literal, moment, name
+from medmm.errors import StoreError
+from medmm.result import Call, Finding, Refusal
+from medmm.store.events import Reader
+from medmm.store.store import Store
+from medmm.store.worklist import Counts, Filters, Order, WorklistRow
+from ui import export, findings, keys, words
+from ui.folder import priorities
+from ui.keys import Key
+from ui.say import ago, escape, literal, moment, name, percents
 
-FILTERS = ("flag", "state", "missing", "search")
+FILTERS = ("status", "label", "only", "search", "order")
 """Names of the filters in the session; they outlive a look at a case."""
-_STATES = ("All", "Not reviewed", "Reviewed")
-_WORDS = [one.capitalize() for one in get_args(Call)]
-_COLUMNS = {
-    "open": None,
-    "case": st.column_config.TextColumn("Case"),
-    "leading": st.column_config.TextColumn("Leading finding", help="Furthest above its threshold, or least below it."),
-    "word": st.column_config.MultiselectColumn("Word", options=_WORDS, color=["#b3470b", "gray"], width=100),
-    "probability": st.column_config.NumberColumn("Probability", format="%.1f %%", help="Calibrated."),
-    "threshold": st.column_config.NumberColumn("Threshold", format="%.1f %%"),
-    "also": st.column_config.TextColumn("Also flagged", width="medium"),
-    "missing": st.column_config.TextColumn("Not given", width="medium"),
-    "reviewed": st.column_config.TextColumn("Reviewed", help="Findings with a decision since the case was scored."),
-}
+PAGE = 50
+"""Rows that are read and drawn at once."""
+_UNCERTAIN, _UNLIKE = "uncertain", "unlike"
+_KEYS = (
+    Key("j", "Next case; ↓ too"),
+    Key("k", "Previous case; ↑ too"),
+    Key("Enter", "Open the case"),
+    Key("c", "Claim the case, or release it"),
+    Key("s", words.START, "start"),
+    Key("/", "Search", "search"),
+    Key("PageDown", words.LATER, "later", "Page ↓"),
+    Key("PageUp", words.EARLIER, "earlier", "Page ↑"),
+    Key("r", words.REFRESH, "refresh"),
+)
+_rows = st.components.v2.component(
+    "medmm_rows",
+    html='<div class="mm-rows"></div>',
+    js=files("ui").joinpath("rows.js").read_text(encoding="utf-8"),
+    isolate_styles=False,
+)
+
+_HEADS = (
+    words.WAITS,
+    words.CASE,
+    words.FINDING,
+    words.PROBABILITY,
+    words.ALSO,
+    words.NOT_THERE,
+    words.MARKS,
+    words.DECIDED,
+    words.HELD,
+)
+_BLIND_HEADS = (words.WAITS, words.CASE, words.NOT_THERE, words.DECIDED, words.HELD)
+"""What a reader sees who is not to see what the model says."""
+
+Open = Callable[[Sequence[WorklistRow], int], None]
+"""Opens a case: the list in which it was chosen, and its place there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which part of the worklist is looked at."""
+
+    model_id: str
+    filters: Filters
+    order: Order
+    page: int
+    """From 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The worklist as it was read from the store; reading it again is a person's choice or follows a case."""
+    """The worklist as it was read from the store; it is read again when a person asks for it or for something else."""
 
-    model_id: str
+    asked: Asked
     rows: tuple[WorklistRow, ...]
+    """Of one page."""
+    matching: int
+    """On all pages."""
+    counts: Counts
     refusals: tuple[Refusal, ...]
     at: datetime
+    """UTC."""
 
 
-def load(store: Store) -> Loaded:
-    """Read the list of the newest model."""
-    model_id = store.models()[0]
-    return Loaded(model_id, store.worklist(model_id), store.refusals(model_id), datetime.now(UTC))
+def load(store: Store, out: Path, asked: Asked) -> Loaded:
+    """Read one page and every count."""
+    model_id, filters = asked.model_id, asked.filters
+    rows = store.worklist(
+        model_id, filters, asked.order, priorities=priorities(out), limit=PAGE, offset=PAGE * asked.page
+    )
+    counts = store.counts(model_id, filters.who)
+    return Loaded(asked, rows, store.matching(model_id, filters), counts, store.refusals(model_id), datetime.now(UTC))
 
 
-def show(loaded: Loaded, open_case: Callable[[str, Sequence[WorklistRow]], None], reload: Callable[[], None]) -> None:
-    """Draw the list; `open_case` gets the case and the rows among which it was chosen."""
-    st.html(_head(loaded))
-    _filters(loaded.rows)
-    shown = filtered(loaded.rows)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if shown:
-            first, picked = shown[0].prediction.case_id, _picked(shown)
-            st.button("Open most urgent", type="primary", on_click=open_case, args=(first, shown))
-            text = f"Open {literal(picked)}" if picked else "Open chosen"
-            st.button(text, key="open_chosen", disabled=not picked, on_click=open_case, args=(picked, shown))
-        st.button("Refresh", on_click=reload, help="Cases scored and decisions made since the list was read.")
-        st.html(
-            f'<p class="mm-support">{len(shown)} of {len(loaded.rows)} cases shown, the most urgent '
-            f"first. Read at {moment(loaded.at)}.</p>"
-        )
-    if shown:
-        _table(shown, open_case)
+def forget() -> None:
+    """Have the list read again when it is shown next."""
+    st.session_state.pop("list", None)
+
+
+def show(store: Store, out: Path, reader: Reader, open_case: Open, *, blind: bool) -> None:
+    """Draw the list.
+
+    Args:
+        store: where the cases are.
+        out: the scored folder.
+        reader: whose list it is.
+        open_case: what opens a case.
+        blind: whether what the model says is left out.
+    """
+    loaded = _loaded(store, out, reader)
+    keys.listen(_KEYS)
+    _head(store, reader, loaded, open_case)
+    _filters(loaded, blind=blind)
+    if loaded.rows:
+        _table(store, reader, loaded, open_case, blind=blind)
     else:
-        st.info("No case fits these filters.")
+        _nothing(loaded)
     _refused(loaded.refusals)
 
 
-def _head(loaded: Loaded) -> str:
-    flagged = sum(bool(row.prediction.flagged) for row in loaded.rows)
-    waiting = sum(row.reviewed == 0 for row in loaded.rows)
-    return (
-        '<div class="mm-head"><h1>Worklist</h1>'
-        f"<span>{len(loaded.rows)} cases</span><span>{flagged} with a finding flagged</span>"
-        f"<span>{waiting} not reviewed</span></div>"
+def _loaded(store: Store, out: Path, reader: Reader) -> Loaded:
+    """The list as it was read last, unless something else is asked for now."""
+    asked = _asked(store.models()[0], reader)
+    loaded = st.session_state.get("list")
+    if loaded is None or loaded.asked != asked:
+        loaded = st.session_state["list"] = load(store, out, asked)
+    return loaded
+
+
+def _asked(model_id: str, reader: Reader) -> Asked:
+    """What the widgets say."""
+    said = st.session_state
+    only = set(said.get("only") or ())
+    filters = Filters(
+        said.get("status") or "all",
+        reader.name,
+        uncertain=_UNCERTAIN in only,
+        unlike=_UNLIKE in only,
+        missing=tuple(sorted(only - {_UNCERTAIN, _UNLIKE})),
+        flagged=said.get("label") or "",
+        search=said.get("search") or "",
+    )
+    return Asked(model_id, filters, said.get("order") or "urgent", said.get("page", 0))
+
+
+def _head(store: Store, reader: Reader, loaded: Loaded, open_case: Open) -> None:
+    status = loaded.counts.status
+    with st.container(key="bar", horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.html(
+            f'<div class="mm-head"><h1>{words.WORKLIST}</h1><span>{words.CASES.format(status["all"])}</span>'
+            f"<span>{words.WAITING.format(status['not reviewed'])}</span>"
+            f'<span class="mm-support">{escape(words.READING_AS.format(reader.name))}</span></div>',
+            width="stretch",
+        )
+        if loaded.rows:
+            st.button(f"{words.START} `S`", key="start", type="primary", on_click=open_case, args=(loaded.rows, 0))
+        at = moment(loaded.at)
+        st.button("", key="refresh", icon=":material/refresh:", help=words.REFRESH_HELP.format(at), on_click=forget)
+        export.decisions_button(store, reader, loaded.asked.model_id)
+        keys.button(_KEYS)
+
+
+def _first_page() -> None:
+    st.session_state["page"] = 0
+
+
+def _filters(loaded: Loaded, *, blind: bool) -> None:
+    """Each with how many cases it leaves by itself; a blind reader is not told of the model's answer."""
+    counts = loaded.counts
+    st.session_state.setdefault("status", "all")
+    st.session_state.setdefault("order", "urgent")
+
+    def labelled(label: str) -> str:
+        return f"{name(label)} ({counts.flagged[label]:,})"
+
+    marks = {} if blind else {_UNCERTAIN: (words.UNCERTAIN, counts.uncertain)}
+    marks |= {_UNLIKE: (words.UNLIKE, counts.unlike)}
+    marks |= {modality: (words.MISSING.format(modality), count) for modality, count in counts.missing.items()}
+    with st.container(key="filters", horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.segmented_control(
+            words.STATUS,
+            list(words.STATUSES),
+            key="status",
+            required=True,
+            format_func=lambda one: f"{words.STATUSES[one]} :small[{counts.status[one]:,}]",
+            on_change=_first_page,
+            label_visibility="collapsed",
+        )
+        st.pills(
+            words.ONLY,
+            list(marks),
+            selection_mode="multi",
+            key="only",
+            format_func=lambda one: f"{marks[one][0]} :small[{marks[one][1]:,}]",
+            on_change=_first_page,
+            label_visibility="collapsed",
+        )
+        if not blind:
+            st.selectbox(
+                words.FLAGGED_FOR,
+                list(counts.flagged),
+                index=None,
+                key="label",
+                placeholder=words.ANY_LABEL,
+                format_func=labelled,
+                on_change=_first_page,
+                label_visibility="collapsed",
+                width=200,
+            )
+        st.text_input(
+            words.SEARCH,
+            key="search",
+            placeholder=words.SEARCH_HINT,
+            icon=":material/search:",
+            on_change=_first_page,
+            label_visibility="collapsed",
+            width=190,
+        )
+        st.selectbox(
+            words.ORDER,
+            list(words.ORDERS),
+            key="order",
+            format_func=lambda one: words.ORDERS[one],
+            on_change=_first_page,
+            label_visibility="collapsed",
+            width=150,
+        )
+        if loaded.rows:
+            _pages(loaded)
+
+
+def _table(store: Store, reader: Reader, loaded: Loaded, open_case: Open, *, blind: bool) -> None:
+    def opened() -> None:
+        at = _place(st.session_state["rows"].get("open"), loaded.rows)
+        if at is not None:
+            open_case(loaded.rows, at)
+
+    def claimed() -> None:
+        at = _place(st.session_state["rows"].get("claim"), loaded.rows)
+        if at is not None:
+            _claim(store, reader, loaded.rows[at])
+
+    last = st.session_state.get("last")
+    at = next((n for n, row in enumerate(loaded.rows) if row.prediction.case_id == last), 0)
+    if problem := st.session_state.pop("claim_problem", ""):
+        st.warning(literal(problem), icon=":material/front_hand:")
+    _rows(
+        key="rows",
+        data={"html": table(loaded.rows, loaded.at, blind=blind), "at": at},
+        on_open_change=opened,
+        on_claim_change=claimed,
     )
 
 
-def _filters(rows: Sequence[WorklistRow]) -> None:
-    labels = sorted({finding.label for row in rows[:1] for finding in row.prediction.findings})
-    st.session_state.setdefault("state", _STATES[0])
-    flag, state, missing, search = st.columns([3, 4, 3, 3])
-    flag.selectbox("Flagged for", labels, index=None, key="flag", placeholder="All cases", format_func=name)
-    state.segmented_control("Review", _STATES, key="state", required=True)
-    missing.multiselect("Not given", MODALITIES, key="missing", placeholder="All cases")
-    search.text_input("Case id", key="search", placeholder="Part of an id")
+def _place(said: object, rows: Sequence[WorklistRow]) -> int | None:
+    """A row that the page named, which may name anything."""
+    return said if isinstance(said, int) and 0 <= said < len(rows) else None
 
 
-def filtered(rows: Sequence[WorklistRow]) -> list[WorklistRow]:
-    """The rows that fit the filters in the session, in their order."""
-    flag, state, missing, search = (st.session_state.get(key) for key in FILTERS)
-    return [
-        row
-        for row in rows
-        if (not flag or flag in {finding.label for finding in row.prediction.flagged})
-        and (state == _STATES[0] or (row.reviewed > 0) == (state == _STATES[2]))
-        and (not missing or set(missing) <= set(row.prediction.absent))
-        and (not search or search.strip().lower() in row.prediction.case_id.lower())
-    ]
+def _claim(store: Store, reader: Reader, row: WorklistRow) -> None:
+    """Claim a case, or release what the reader holds."""
+    try:
+        if row.claimed_by == reader.name:
+            store.trail.release(reader, row.shown)
+        else:
+            held = store.trail.claim(reader, row.shown)
+            if held.who != reader.name:
+                st.session_state["claim_problem"] = words.RELEASED_BY_ANOTHER.format(held.who)
+    except StoreError as problem:
+        st.session_state["claim_problem"] = str(problem)
+    st.session_state["last"] = row.prediction.case_id
+    forget()
 
 
-def table(rows: Sequence[WorklistRow]) -> pd.DataFrame:
-    """What the list says of each case."""
-    return pd.DataFrame([_line(row) for row in rows], columns=list(_COLUMNS))
+def _pages(loaded: Loaded) -> None:
+    page, count = loaded.asked.page, len(loaded.rows)
+    first = PAGE * page + 1
+    last = first + count - 1
+    with st.container(key="pages", horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
+        st.html(f'<p class="mm-support">{words.SHOWN.format(first, last, loaded.matching)}</p>', width="content")
+        for key, text, by, off in (
+            ("earlier", words.EARLIER, -1, page == 0),
+            ("later", words.LATER, 1, last >= loaded.matching),
+        ):
+            icon = ":material/chevron_left:" if by < 0 else ":material/chevron_right:"
+            st.button("", key=key, icon=icon, help=text, disabled=off, on_click=_turn, args=(page + by,))
 
 
-def _line(row: WorklistRow) -> dict[str, object]:
-    leading = row.prediction.leading
+def _turn(page: int) -> None:
+    st.session_state["page"] = page
+
+
+def _nothing(loaded: Loaded) -> None:
+    """Say why the list is empty, and the way out."""
+    done = loaded.asked.filters.status == "not reviewed" and loaded.counts.status["not reviewed"] == 0
+    st.info(words.ALL_DONE if done else words.NONE_FITS)
+    st.button(words.CLEAR, key="clear", on_click=_clear)
+
+
+def _clear() -> None:
+    for key in FILTERS:
+        st.session_state.pop(key, None)
+    _first_page()
+
+
+def table(rows: Sequence[WorklistRow], now: datetime, *, blind: bool) -> str:
+    """HTML of the list; a blind reader is not told what the model says.
+
+    Args:
+        rows: of one page, in order.
+        now: to say how long each waits.
+        blind: whether what the model says is left out.
+    """
+    heads = _BLIND_HEADS if blind else _HEADS
+    cells = [_cells(row, now) for row in rows]
+    body = "".join(f"<tr>{''.join(f'<td>{line[head]}</td>' for head in heads)}</tr>" for line in cells)
+    head = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return f'<table class="mm-list"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cells(row: WorklistRow, now: datetime) -> Mapping[str, str]:
+    """HTML of each cell of a row, by its head."""
+    prediction, leading = row.prediction, row.prediction.leading
+    others = [one for one in prediction.findings if one is not leading]
+    unsure = _listed(others, "uncertain")
+    marks = [words.UNLIKE_MARK] if prediction.doubts else []
+    marks += [words.UNCERTAIN_MARK.format(unsure)] if unsure else []
     return {
-        "open": "Open",
-        "case": row.prediction.case_id,
-        "leading": name(leading.label),
-        "word": [call(leading)],
-        "probability": 100 * leading.probability,
-        "threshold": 100 * leading.threshold,
-        "also": ", ".join(name(finding.label) for finding in row.prediction.flagged if finding is not leading),
-        "missing": ", ".join(f"no {modality}" for modality in row.prediction.absent),
-        "reviewed": f"{row.reviewed} of {len(row.prediction.findings)}",
+        words.WAITS: ago(now - row.scored_at),
+        words.CASE: f'<button type="button">{escape(prediction.case_id)}</button>',
+        words.FINDING: f"{findings.chip(leading)} {escape(name(leading.label))}",
+        words.PROBABILITY: _probability(leading),
+        words.ALSO: _cut(_listed(others, "flagged")),
+        words.NOT_THERE: escape(", ".join(prediction.absent)),
+        words.MARKS: _cut("; ".join(marks)),
+        words.DECIDED: _decided(row),
+        words.HELD: escape(row.claimed_by),
     }
 
 
-def _picked(rows: Sequence[WorklistRow]) -> str:
-    """The case of the cell that was chosen, which the arrow keys do as well as the mouse; empty if there is none."""
-    cells = st.session_state.get("cell", {}).get("selection", {}).get("cells", [])
-    return rows[cells[0][0]].prediction.case_id if cells and cells[0][0] < len(rows) else ""
+def _listed(some: Sequence[Finding], said: Call) -> str:
+    """The labels of which one thing is said."""
+    return ", ".join(name(one.label) for one in some if one.call == said)
 
 
-def _table(rows: Sequence[WorklistRow], open_case: Callable[[str, Sequence[WorklistRow]], None]) -> None:
-    def clicked() -> None:
-        open_case(rows[st.session_state["opened"]["row"]].prediction.case_id, rows)
+def _cut(text: str) -> str:
+    """On one line, as much as there is room for; all of it where the mouse rests."""
+    return f'<span class="mm-cut" title="{escape(text)}">{escape(text)}</span>'
 
-    button = st.column_config.ButtonColumn("", width="small", on_click=clicked, key="opened")
-    st.dataframe(
-        table(rows),
-        hide_index=True,
-        height=min(38 + 35 * len(rows), 560),
-        column_config=_COLUMNS | {"open": button},
-        alt="Cases",
-        key="cell",
-        on_select="rerun",
-        selection_mode="single-cell",
-    )
+
+def _decided(row: WorklistRow) -> str:
+    """How many findings people decided, or that they disagree."""
+    if row.disagreed:
+        return f'<span class="mm-disagreed">{words.DISAGREED}</span>'
+    return words.PLACE.format(row.reviewed, len(row.prediction.findings)) if row.reviewed else "–"
+
+
+def _probability(finding: Finding) -> str:
+    return f'<span class="mm-chance">{escape(percents(finding)[0])}{findings.scale(finding)}</span>'
 
 
 def _refused(refusals: Sequence[Refusal]) -> None:
     """Say what is not in the list, and why."""
     if not refusals:
         return
-    with st.expander(f"{len(refusals)} not scored, and therefore not in this list"):
+    with st.expander(words.REFUSED.format(len(refusals))):
         rows = [(r.case_id, r.code.value, r.problem, r.remedy) for r in refusals]
-        st.dataframe(pd.DataFrame(rows, columns=["Case", "Code", "Problem", "Remedy"]), hide_index=True)
+        st.dataframe(pd.DataFrame(rows, columns=list(words.REFUSED_HEADS)), hide_index=True)

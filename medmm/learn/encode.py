@@ -14,7 +14,7 @@ from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders,
 from medmm.read import READING
 from medmm.read.cohort import CaseRow, Cohort, join_sides
 from medmm.read.pool import read_cases
-from medmm.tensors import RecordBins
+from medmm.tensors import RecordBins, pixels_for
 
 Progress = Callable[[int, int], None]
 """Called with cases done and cases in all."""
@@ -63,7 +63,7 @@ def encode_cohort(
         else:
             found[row.case_id] = known
             progress(len(found), len(cohort.rows))
-    for row, case in read_cases(cohort, left, workers):
+    for row, case in read_cases(cohort, left, workers, pixels_for(encoders.image.size)):
         found[row.case_id] = case if isinstance(case, DataError) else reader.encoded(row, keys[row.case_id], case)
         progress(len(found), len(cohort.rows))
     answers = [(row, found[row.case_id]) for row in cohort.rows]

@@ -15,7 +15,7 @@ from medmm.model.typical import VIEWS, Typical
 from medmm.read.cohort import Cohort
 from medmm.read.pool import read_cases
 from medmm.slices import pictures_of
-from medmm.tensors import view_index
+from medmm.tensors import pixels_for, view_index
 
 _PICTURES = 128
 """That are read, drawn at random; of volumes all slices that the encoder reads."""
@@ -52,7 +52,8 @@ def typical_of(
 
 def _seen(cohort: Cohort, chosen: Sequence[EncodedRow], encoders: Encoders) -> Iterator[tuple[int, Tensor]]:
     """The view of each picture, and what the trunk makes of it (C, N, N)."""
-    for one, (_, case) in zip(chosen, read_cases(cohort, [one.row for one in chosen]), strict=True):
+    read = read_cases(cohort, [one.row for one in chosen], enough=pixels_for(encoders.image.size))
+    for one, (_, case) in zip(chosen, read, strict=True):
         if isinstance(case, Case) and case.study is not None and one.case.study is not None:
             flat = [one.case.study.images[number].picture for number in one.case.study.flat]
             for image in pictures_of(case.study, flat):

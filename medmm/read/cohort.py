@@ -150,8 +150,13 @@ def read_cohort(folder: Path, config: CohortConfig | None = None) -> Cohort:
     return Cohort(folder, config, tuple(rows), remarks)
 
 
-def read_case(cohort: Cohort, row: CaseRow) -> Case:
+def read_case(cohort: Cohort, row: CaseRow, enough: int | None = None) -> Case:
     """Open everything that a row names. This is the heavy part: files are read and pixels decoded.
+
+    Args:
+        cohort: for its configuration.
+        row: of the cohort.
+        enough: pixels of a film's shorter side that are enough; all of them if None. See `tensors.pixels_for`.
 
     Raises:
         DataError: if the study, its prior, the note or the record cannot be used, or there is none of them.
@@ -160,9 +165,9 @@ def read_case(cohort: Cohort, row: CaseRow) -> Case:
     if row.study is not None:
         from medmm.read.dicom.study import read_study
 
-        study = read_study(row.study, row.case_id, cohort.config.images)
+        study = read_study(row.study, row.case_id, cohort.config.images, enough)
         if row.prior is not None:
-            prior = read_study(row.prior, row.case_id, cohort.config.images)
+            prior = read_study(row.prior, row.case_id, cohort.config.images, enough)
     return join_case(cohort, row, study, prior)
 
 

@@ -9,7 +9,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from medmm.case import Case, Study
 from medmm.config import ImageRule
@@ -47,23 +48,48 @@ def in_children(
         timeout_s: limit for one job, in seconds; its child is then killed and replaced.
         memory_bytes: limit for one child, its libraries' 110 MB included; on Linux only.
     """
-    from pebble import ProcessPool
-
+    waiting: deque[Callable[[], tuple[str, Any]]] = deque()
     workers = workers or os.cpu_count() or 1
-    spawn = multiprocessing.get_context("spawn")
-    waiting: deque[tuple[str, Callable[[], Any], Any]] = deque()
-    with ProcessPool(workers, initializer=_prepare, initargs=(memory_bytes,), context=spawn) as pool:
-        try:
-            for case_id, arguments in jobs:
-                start = partial(pool.schedule, _answered, args=(case_id, work, arguments), timeout=timeout_s)
-                waiting.append((case_id, start, start()))
-                if len(waiting) > 2 * workers:
-                    yield _answer(*waiting.popleft())
-            while waiting:
-                yield _answer(*waiting.popleft())
-        except BaseException:
-            pool.stop()  # type: ignore[no-untyped-call]  # pebble is not annotated
-            raise
+    with Children(workers, timeout_s, memory_bytes) as children:
+        for case_id, arguments in jobs:
+            waiting.append(children.start(case_id, work, arguments))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
+
+
+class Children:
+    """Child processes that stay for one job after another, for as long as the `with` lasts; threads may share them."""
+
+    def __init__(
+        self, workers: int | None = None, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
+        """Start none yet; arguments as `in_children`."""
+        from pebble import ProcessPool
+
+        spawn = multiprocessing.get_context("spawn")
+        workers = workers or os.cpu_count() or 1
+        self._pool = ProcessPool(workers, initializer=_prepare, initargs=(memory_bytes,), context=spawn)
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, thrown: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]  # pebble is not annotated
+        self._pool.close()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+    def start(
+        self, case_id: str, work: Callable[..., Answer], arguments: tuple[Any, ...]
+    ) -> Callable[[], tuple[str, Answer | DataError]]:
+        """Begin a job, as `in_children` does; what is returned waits for its answer."""
+        begin = partial(self._pool.schedule, _answered, args=(case_id, work, arguments), timeout=self._timeout_s)
+        return partial(_answer, case_id, begin, begin())
 
 
 def read_studies(
@@ -84,10 +110,17 @@ def read_studies(
 
 
 def read_cases(
-    cohort: Cohort, rows: Sequence[CaseRow], workers: int | None = None
+    cohort: Cohort, rows: Sequence[CaseRow], workers: int | None = None, enough: int | None = None
 ) -> Iterator[tuple[CaseRow, Case | DataError]]:
-    """Read whole cases in the order of `rows`, their studies side by side as `read_studies` does."""
-    work = ((row.case_id, (cohort.without_rows(), row)) for row in rows)
+    """Read whole cases in the order of `rows`, their studies side by side as `read_studies` does.
+
+    Args:
+        cohort: for its configuration.
+        rows: of the cohort.
+        workers: child processes; the number of cores if None.
+        enough: as of `read_case`.
+    """
+    work = ((row.case_id, (cohort.without_rows(), row, enough)) for row in rows)
     answers = in_children(read_case, work, workers)
     return ((row, case) for row, (_, case) in zip(rows, answers, strict=True))
 

@@ -1,10 +1,8 @@
-"""The tables of the store, and the steps that bring an older store up to date."""
+"""The tables of the store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from sqlalchemy import Column, Connection, DateTime, Float, ForeignKey, Integer, MetaData, String, Table, Text, inspect
+from sqlalchemy import Column, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 TABLES = MetaData()
 SCHEMA = Table("schema_version", TABLES, Column("version", Integer, nullable=False))
@@ -18,7 +16,11 @@ PREDICTION = Table(
     Column("scored_at", DateTime, nullable=False),
     Column("said", Text, nullable=False),
     Column("evidence", Text, nullable=False),
+    Column("absent", String(60)),
+    Column("doubts", Integer),
+    Index("ix_prediction_newest", "model_id", "case_id", "id"),
 )
+"""`absent`, between commas, and the number of `doubts` are in `said` as well; the worklist asks for them."""
 FINDING = Table(
     "finding",
     TABLES,
@@ -31,6 +33,8 @@ FINDING = Table(
     Column("interaction", Float(53), nullable=False),
     Column("contributions", Text, nullable=False),
     Column("limits", Text),
+    Column("called", String(12)),
+    Index("ix_finding_called", "prediction_id", "label", "probability", "threshold", "called"),
 )
 REFUSAL = Table(
     "refusal",
@@ -41,25 +45,42 @@ REFUSAL = Table(
     Column("problem", Text, nullable=False),
     Column("remedy", Text, nullable=False),
 )
-REVIEW = Table(
-    "review",
+EVENT = Table(
+    "event",
     TABLES,
-    Column("id", Integer, primary_key=True),
-    Column("case_id", String(255), nullable=False, index=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(27), nullable=False),
+    Column("who", String(255), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("case_id", String(255), nullable=False),
     Column("model_id", String(12), nullable=False),
-    Column("label", String(255), nullable=False),
-    Column("verdict", String(20), nullable=False),
-    Column("comment", Text, nullable=False),
-    Column("reviewer", String(255), nullable=False),
-    Column("at", DateTime, nullable=False),
+    Column("prediction_id", Integer),
+    Column("content", String(64), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Index("ix_event_case", "model_id", "case_id", "number"),
+    Index("ix_event_who", "who", "kind", "model_id", "case_id"),
 )
-
-
-def _add_limits(connection: Connection) -> None:
-    """A finding knows the limits of its model; those of older predictions have none."""
-    if "limits" not in {column["name"] for column in inspect(connection).get_columns(FINDING.name)}:
-        connection.exec_driver_sql(f"ALTER TABLE {FINDING.name} ADD COLUMN limits TEXT")
-
-
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (TABLES.create_all, _add_limits)
-"""Step n brings a store of version n to version n + 1. Steps are added, never changed."""
+"""The audit trail: rows are added, never changed; see medmm/store/events.py. `at` is text, as it was hashed."""
+HEAD = Table(
+    "trail_head",
+    TABLES,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+)
+"""One row: the last event. Without it nothing would show that the last rows are gone."""
+DESK = Table(
+    "desk",
+    TABLES,
+    Column("model_id", String(12), primary_key=True),
+    Column("case_id", String(255), primary_key=True),
+    Column("prediction_id", Integer),
+    Column("decided", Integer, nullable=False),
+    Column("disagreed", Integer, nullable=False),
+    Column("claimed_by", String(255)),
+    Column("claimed_at", DateTime),
+)
+"""What the events of a case come to, for the worklist: written with each of them, and computed anew by a
+verification."""

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,27 @@ from medmm.result import (
 )
 
 
+def now() -> datetime:
+    """UTC without a zone, as databases keep it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def utc(at: datetime) -> datetime:
+    """The way back: with its zone."""
+    return at.replace(tzinfo=UTC)
+
+
+def absent_out(prediction: Prediction) -> str:
+    """The modalities that a case does not have, each between commas, so that one can be looked for."""
+    return "".join(f",{modality}," for modality in prediction.absent)
+
+
 def finding_out(prediction_id: int | None, place: int, finding: Finding) -> dict[str, object]:
     """A finding as a row of its table."""
     values = asdict(finding) | {
         "contributions": json.dumps([asdict(c) for c in finding.contributions]),
         "limits": None if finding.limits is None else json.dumps(asdict(finding.limits)),
+        "called": finding.call,
     }
     return {"prediction_id": prediction_id, "place": place, **values}
 
@@ -99,7 +116,10 @@ def evidence_in(kept: dict[str, Any]) -> Evidence:
 
 
 def _origin_in(kept: dict[str, Any] | None) -> Origin | None:
-    return None if kept is None else Origin(**kept | {"members": tuple(kept["members"])})
+    if kept is None:
+        return None
+    windows = tuple((centre, width) for centre, width in kept.get("windows", ()))
+    return Origin(**kept | {"members": tuple(kept["members"]), "windows": windows})
 
 
 def _deletion_in(kept: dict[str, Any] | None) -> Deletion | None:

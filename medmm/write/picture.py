@@ -10,6 +10,8 @@ from medmm.files import write_whole
 
 FILMS = "films"
 """Name of the folder of pictures in a folder that was scored."""
+_COMPRESSION = 1
+"""Of zlib: a third of the time of its usual 6, for a sixth more bytes."""
 
 
 def picture_path(folder: Path, digest: str) -> Path:
@@ -18,9 +20,9 @@ def picture_path(folder: Path, digest: str) -> Path:
 
 
 def write_picture(folder: Path, image: Image) -> None:
-    """Write one image as PNG, in the grid of its own pixels; one that is there already is left alone."""
+    """Write the pixels of one image that were read, all or a part, as PNG; one that is there already is left alone."""
     path = picture_path(folder, image.digest)
     if path.exists():
         return
     shown = PIL.Image.fromarray(np.rint(image.pixels * 255).astype(np.uint8))
-    write_whole(path, lambda target: shown.save(target, format="PNG"))
+    write_whole(path, lambda target: shown.save(target, format="PNG", compress_level=_COMPRESSION))

@@ -1,11 +1,17 @@
 """Predictions and refusals as tables: Parquet and CSV, one row a case and finding, in the order of case ids."""
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from medmm.case import MODALITIES
 from medmm.files import write_whole
 from medmm.result import Prediction, Refusal
+
+PARQUET, CSV, QUARANTINE = "predictions.parquet", "predictions.csv", "quarantine.csv"
+"""Names of the tables in a folder that was scored."""
+_AT_ONCE = 1_000
+"""Cases of one row group."""
 
 
 def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
@@ -35,10 +41,21 @@ def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
             ("doubts", text),
         ]
     )
-    rows = [row for said in sorted(predictions, key=lambda said: said.case_id) for row in _rows(said)]
-    table = pa.Table.from_pylist(rows, schema=schema)
-    write_whole(folder / "predictions.parquet", lambda path: parquet.write_table(table, path))
-    write_whole(folder / "predictions.csv", lambda path: csv.write_csv(table, path))
+    cases = iter(sorted(predictions, key=lambda said: said.case_id))
+
+    def write_parquet(path: Path) -> None:
+        with parquet.ParquetWriter(path, schema) as writer:
+            while group := list(islice(cases, _AT_ONCE)):
+                rows = [row for said in group for row in _rows(said)]
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+    def write_csv(path: Path) -> None:
+        with csv.CSVWriter(path, schema) as writer, parquet.ParquetFile(folder / PARQUET) as written:
+            for number in range(written.num_row_groups):
+                writer.write_table(written.read_row_group(number))
+
+    write_whole(folder / PARQUET, write_parquet)
+    write_whole(folder / CSV, write_csv)
 
 
 def _rows(said: Prediction) -> list[dict[str, object]]:
@@ -72,4 +89,4 @@ def write_quarantine(folder: Path, refusals: Iterable[Refusal]) -> None:
     columns = ["case_id", "code", "problem", "remedy"]
     rows = [[refusal.case_id, refusal.code.value, refusal.problem, refusal.remedy] for refusal in refusals]
     table = pd.DataFrame(rows, columns=columns)
-    write_whole(folder / "quarantine.csv", lambda path: table.to_csv(path, index=False, lineterminator="\n"))
+    write_whole(folder / QUARANTINE, lambda path: table.to_csv(path, index=False, lineterminator="\n"))

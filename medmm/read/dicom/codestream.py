@@ -4,6 +4,8 @@ import struct
 
 _JPEG = b"\xff\xd8"
 _JPEG_2000 = b"\xff\x4f\xff\x51"
+_COD, _SOT = 0x52, 0x90
+"""Second byte of the markers of the coding style and of the first tile (ISO/IEC 15444-1 A.6.1, A.4.2)."""
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Second byte of SOF0 to SOF15 (ITU-T T.81 B.1.1.3; DHT, JPG and DAC lie between) and of JPEG-LS (T.87 C.1.1)."""
 
@@ -37,3 +39,19 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int]:
             return rows, columns, samples
         # A marker may be preceded by any number of fill bytes.
         place += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", frame, place + 2)[0]
+
+
+def halvings(frame: bytes) -> int:
+    """Return how often the size of a frame can be halved in decoding; 0 of what is no bare JPEG 2000 codestream.
+
+    That is the number of its wavelet decompositions: ISO/IEC 15444-1 A.6.1, table A.20.
+    """
+    place = 2
+    try:
+        while frame.startswith(_JPEG_2000) and frame[place + 1] != _SOT:
+            if frame[place + 1] == _COD:
+                return frame[place + 9]
+            place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
+    except (struct.error, IndexError):
+        return 0  # whoever decodes it says that it is cut short
+    return 0

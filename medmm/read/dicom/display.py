@@ -16,10 +16,25 @@ from medmm.read.remark import concern
 def show_grey(dataset: Dataset, stored: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the pixels as float32 in [0, 1], and remarks on how they came about.
 
+    Pixels of one stored value look alike: of up to 16 bits, each value that occurs is worked out once.
+
     Args:
         dataset: the header of a MONOCHROME1 or MONOCHROME2 image.
-        stored: (rows, columns) integers, as decoded.
+        stored: (rows, columns) numbers, as decoded.
     """
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
+        return _show_values(dataset, stored)
+    lowest = stored.min()
+    place = (stored - lowest).view(f"u{stored.dtype.itemsize}")  # may wrap, and is right all the same
+    occurs = np.zeros(int(place.max()) + 1, bool)
+    occurs[place] = True
+    shown = np.zeros(len(occurs), np.float32)
+    shown[occurs], remarks = _show_values(dataset, (np.flatnonzero(occurs) + int(lowest)).astype(stored.dtype))
+    return shown[place], remarks
+
+
+def _show_values(dataset: Dataset, stored: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return any number of stored values as float32 in [0, 1], and remarks."""
     remarks: list[str] = []
     padding = padding_in(dataset, stored)
     if padding is not None and padding.all():

@@ -2,18 +2,19 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import PIL.Image
 from pydicom import Dataset
 
 from medmm.case import Image
-from medmm.read.dicom.display import show_colour, show_grey
+from medmm.read.dicom.display import show_colour, show_grey, window_in
 from medmm.read.dicom.frame import Frame
 from medmm.read.dicom.header import acquisition, code, codes, numbers, sop_class, view_of
 from medmm.read.dicom.instance import EXPORT, SENSELESS
-from medmm.read.dicom.pixels import decode
-from medmm.read.guard import guarded
+from medmm.read.dicom.pixels import decode, halvings_to
+from medmm.read.guard import RefusedError, guarded
 from medmm.read.remark import concern
 
 UNDECODED = "does not decode"
@@ -25,27 +26,39 @@ _LONGEST = 10.0
 """Pixels whose sides differ by a larger factor are a mistake of the header, and are kept as they are."""
 
 
-def read_film(frame: Frame, remarks: Sequence[str] = (), window: tuple[float, float] | None = None) -> Image:
+def read_film(
+    frame: Frame,
+    remarks: Sequence[str] = (),
+    window: tuple[float, float] | None = None,
+    enough: int | None = None,
+) -> Image:
     """Decode one frame and show it.
 
     Args:
         frame: of an object whose header was checked.
         remarks: what was found when it was chosen among others.
         window: centre and width in which it is shown, instead of what its file says.
+        enough: pixels of its shorter side that are enough; all of them if None. What holds smaller pictures of itself
+            is then read at 1/2, 1/4, ... of its resolution.
 
     Raises:
         RefusedError: UNSUPPORTED, TOO_LARGE or CORRUPT.
     """
     dataset, header = frame.instance.dataset, frame.header
-    with guarded(UNDECODED, EXPORT):
-        ((array, bits),) = decode(dataset, [frame.index], frame.instance.encoded)
+    with guarded(SENSELESS, EXPORT):
+        shown = _in_window(header, window) if frame.is_grey and window else header
+        halve = halvings_to(dataset, enough) if enough and (not frame.is_grey or _states_window(shown)) else 0
+    array, bits = _decode(frame, halve)
     frame.instance.done([frame.index])
     with guarded("has a window, LUT or palette that cannot be applied", EXPORT):
-        shown = _in_window(header, window) if frame.is_grey and window else header
         pixels, shown_remarks = show_grey(shown, array) if frame.is_grey else show_colour(dataset, array, bits)
     with guarded(SENSELESS, EXPORT):
         spacing, spacing_remarks = spacing_of(dataset, header)
-        pixels, spacing, square_remarks = _squared(pixels, spacing, ratio_of(dataset, spacing))
+        grid = int(dataset.Rows), int(dataset.Columns)
+        read_remarks: tuple[str, ...] = ()
+        if pixels.shape[:2] != grid:
+            pixels, read_remarks = _centred(pixels, halve), (f"read at 1/{2**halve} of its resolution",)
+        pixels, grid, spacing, square_remarks = _squared(pixels, grid, spacing, ratio_of(dataset, spacing))
         asked = f"{frame.identity}:{window}" if frame.is_grey and window else frame.identity
         return Image(
             pixels=np.ascontiguousarray(pixels),
@@ -56,9 +69,56 @@ def read_film(frame: Frame, remarks: Sequence[str] = (), window: tuple[float, fl
             modality=frame.instance.modality,
             view=view_of(dataset),
             spacing_mm=spacing,
-            remarks=(*remarks, *shown_remarks, *spacing_remarks, *square_remarks, *remarks_on(dataset)),
+            remarks=(*remarks, *read_remarks, *shown_remarks, *spacing_remarks, *square_remarks, *remarks_on(dataset)),
             acquisition=acquisition(dataset),
+            grid=grid,
         )
+
+
+def _decode(frame: Frame, halve: int) -> tuple[np.ndarray, int]:
+    """Return stored values and Bits Stored; what does not decode in part is decoded whole, and refused if need be."""
+    dataset, encoded = frame.instance.dataset, frame.instance.encoded
+    if halve:
+        with suppress(RefusedError), guarded(UNDECODED, EXPORT):
+            ((array, bits),) = decode(dataset, [frame.index], encoded, halve)
+            return array, bits
+    with guarded(UNDECODED, EXPORT):
+        ((array, bits),) = decode(dataset, [frame.index], encoded)
+    return array, bits
+
+
+def _centred(pixels: np.ndarray, halve: int) -> np.ndarray:
+    """Move a picture that was read at 1 / 2 ** `halve` of its resolution, so that its pixels lie where they belong.
+
+    A low-pass sample of JPEG 2000 lies on the first of the pixels that it stands for (ISO/IEC 15444-1 annex F), and
+    not amid them.
+    """
+    rows, columns = pixels.shape[:2]
+    step = (1 - 0.5**halve) / 2
+    edged = np.pad(pixels, ((0, 1), (0, 1), (0, 0))[: pixels.ndim], mode="edge")
+    box = (step, step, columns + step, rows + step)
+    moved: np.ndarray = np.clip(_resized(edged, (columns, rows), PIL.Image.Resampling.BICUBIC, box), 0.0, 1.0)
+    return moved
+
+
+def _resized(
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    way: PIL.Image.Resampling,
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """Resize a picture, or a box of it, to (columns, rows), colour by colour."""
+    planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, 2, 0))
+    made = [
+        np.asarray(PIL.Image.fromarray(np.ascontiguousarray(plane)).resize(size, way, box), np.float32)
+        for plane in planes
+    ]
+    return made[0] if pixels.ndim == 2 else np.stack(made, axis=2)
+
+
+def _states_window(header: Dataset) -> bool:
+    """Whether a window or LUT says how a film is shown; else its extremes do, which a smaller picture has not."""
+    return bool(header.get("VOILUTSequence")) or window_in(header, []) is not None
 
 
 def remarks_on(dataset: Dataset) -> tuple[str, ...]:
@@ -117,20 +177,19 @@ def _sides(ratio: float) -> str:
 
 
 def _squared(
-    pixels: np.ndarray, spacing: tuple[float, float] | None, ratio: float
-) -> tuple[np.ndarray, tuple[float, float] | None, tuple[str, ...]]:
-    """Stretch a picture along the longer side of its pixels, bilinearly, until they are square."""
+    pixels: np.ndarray, grid: tuple[int, int], spacing: tuple[float, float] | None, ratio: float
+) -> tuple[np.ndarray, tuple[int, int], tuple[float, float] | None, tuple[str, ...]]:
+    """Stretch a picture, and the grid that it was taken on, along the longer side of its pixels until they are square.
+
+    Pixels between others are interpolated bilinearly.
+    """
     if 1 / _SQUARE < ratio < _SQUARE:
-        return pixels, spacing, ()
+        return pixels, grid, spacing, ()
     if not 1 / _LONGEST <= ratio <= _LONGEST:
-        return pixels, spacing, kept_oblong(ratio)
-    rows, columns = pixels.shape[:2]
-    size = (round(columns * max(1.0, 1 / ratio)), round(rows * max(1.0, ratio)))
-    planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, 2, 0))
-    stretched = [
-        np.asarray(PIL.Image.fromarray(np.ascontiguousarray(plane)).resize(size, PIL.Image.Resampling.BILINEAR))
-        for plane in planes
-    ]
-    square = stretched[0] if pixels.ndim == 2 else np.stack(stretched, axis=2)
+        return pixels, grid, spacing, kept_oblong(ratio)
+    down, across = max(1.0, ratio), max(1.0, 1 / ratio)
+    size = (round(pixels.shape[1] * across), round(pixels.shape[0] * down))
+    square = _resized(pixels, size, PIL.Image.Resampling.BILINEAR)
     finer = None if spacing is None else (min(spacing), min(spacing))
-    return np.clip(square, 0.0, 1.0), finer, (f"pixels are not square ({_sides(ratio)}): shown stretched",)
+    finer_grid = round(grid[0] * down), round(grid[1] * across)
+    return np.clip(square, 0.0, 1.0), finer_grid, finer, (f"pixels are not square ({_sides(ratio)}): shown stretched",)

@@ -6,10 +6,11 @@ import numpy as np
 from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import get_j2k_parameters
 
 from medmm.errors import Reason
-from medmm.read.dicom.codecs import CODECS, NATIVE
-from medmm.read.dicom.codestream import coded_size
+from medmm.read.dicom.codecs import CODECS, JPEG_2000, NATIVE, REDUCED
+from medmm.read.dicom.codestream import coded_size, halvings
 from medmm.read.dicom.header import is_encoded_in, sop_class
 from medmm.read.dicom.instance import EXPORT, PIXELS
 from medmm.read.guard import MAX_PIXELS, RefusedError
@@ -46,7 +47,7 @@ def frames_in(dataset: Dataset) -> int:
 
 
 def decode(
-    dataset: Dataset, indices: Sequence[int], encoded: list[bytes] | None = None
+    dataset: Dataset, indices: Sequence[int], encoded: list[bytes] | None = None, halve: int = 0
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Decode some frames of an object whose header was checked.
 
@@ -54,6 +55,7 @@ def decode(
         dataset: the object.
         indices: which frames, ascending, counted from 0.
         encoded: all of its frames, still encoded, if some were asked for before; else empty, and is filled.
+        halve: how often their size is halved, see `halvings_to`.
 
     Yields:
         Stored grey values or palette indices (rows, columns), or RGB (rows, columns, 3); and their Bits Stored.
@@ -72,9 +74,10 @@ def decode(
     decoded = get_decoder(syntax).iter_array(
         dataset,
         indices=None if whole else indices,
-        decoding_plugin=CODECS.get(syntax, ""),
+        decoding_plugin=REDUCED if halve else CODECS.get(syntax, ""),
         # What lies above the bits stored is no picture: PS3.5 8.1.1.
         correct_unused_bits=native or syntax in _UNSIGNED,
+        reduce=halve,
     )
     sizes = _coded_sizes(dataset) if not native and syntax != uid.RLELossless else None
     grey = dataset.PhotometricInterpretation in (*GREY, "PALETTE COLOR")
@@ -91,6 +94,29 @@ def decode(
             raise RefusedError(Reason.UNSUPPORTED, "has colours that do not become RGB", "Export it as RGB")
         yield array, int(properties.get("bits_stored", 0))
         count += 1
+
+
+def halvings_to(dataset: Dataset, enough: int) -> int:
+    """Return how often the size of a film can be halved in decoding, while both its sides have `enough` pixels.
+
+    JPEG 2000 alone holds smaller pictures of itself. Where they would not be like the whole, it is 0: indices of a
+    palette do not mix, nor does pixel padding with the picture, nor -1 with 0 where their codestream knows no sign.
+    """
+    if is_encoded_in(dataset) not in JPEG_2000 or frames_in(dataset) > 1 or not _mixes(dataset):
+        return 0
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if dataset.PixelRepresentation == 1 and not get_j2k_parameters(frame).get("is_signed"):
+        return 0
+    room = min(int(dataset.Rows), int(dataset.Columns)) // enough
+    return min(halvings(frame), max(0, room.bit_length() - 1))
+
+
+def _mixes(dataset: Dataset) -> bool:
+    """Whether the mean of two stored values of an object is one that could lie between them."""
+    stored, photometric = int(dataset.get("BitsStored") or 0), dataset.PhotometricInterpretation
+    if photometric in GREY:
+        return stored <= 16 and "PixelPaddingValue" not in dataset
+    return stored == 8 and photometric != "PALETTE COLOR"
 
 
 def _only(dataset: Dataset, indices: Sequence[int], encoded: list[bytes]) -> Dataset:

@@ -38,7 +38,9 @@ class _Opened:
     remarks: list[str] = field(default_factory=list)
 
 
-def read_study(source: Source | Path, case_id: str, rules: Sequence[ImageRule] = ()) -> Study:
+def read_study(
+    source: Source | Path, case_id: str, rules: Sequence[ImageRule] = (), enough: int | None = None
+) -> Study:
     """Read the images of one study, in order of series and instance; photographs come last, in order of their names.
 
     Slices that lie in space become volumes, one for each series, turn and phase; so do the frames of a cine. A film is
@@ -52,6 +54,7 @@ def read_study(source: Source | Path, case_id: str, rules: Sequence[ImageRule] =
         case_id: for messages.
         rules: which images are read; all of them without a rule. They judge DICOM headers: with rules, PNG and JPEG
             files count as modality OT, without description and view.
+        enough: pixels of a film's shorter side that are enough, see `read_film`; all of them if None.
 
     Raises:
         DataError: MISSING_STUDY, EMPTY_STUDY, NOT_DICOM, NO_PIXELS, UNSUPPORTED, CORRUPT, TOO_LARGE, MIXED, NO_MATCH.
@@ -62,7 +65,7 @@ def read_study(source: Source | Path, case_id: str, rules: Sequence[ImageRule] =
             with source.opened() as reader:
                 opened = _open_all(source.names(), reader, rules)
             _check_one_study(opened.instances)
-            return _decode_all(opened, rules)
+            return _decode_all(opened, rules, enough)
     except RefusedError as refused:
         problem = refused.of_case(case_id)
     except zipfile.BadZipFile:
@@ -139,7 +142,7 @@ def _check_one_study(instances: list[Instance]) -> None:
         raise RefusedError(Reason.MIXED, problem, "Give each study a folder and a case of its own")
 
 
-def _decode_all(opened: _Opened, rules: Sequence[ImageRule]) -> Study:
+def _decode_all(opened: _Opened, rules: Sequence[ImageRule], enough: int | None) -> Study:
     """Choose among the images on their headers, then decode what was chosen."""
     images: list[Image] = []
     volumes: list[Volume] = []
@@ -151,7 +154,7 @@ def _decode_all(opened: _Opened, rules: Sequence[ImageRule]) -> Study:
     for one in wanted:
         window = rules[one.rule - 1].window if one.rule else None
         if len(one.part.frames) == 1:
-            images.append(_film(one.part, window))
+            images.append(_film(one.part, window, enough))
         else:
             volumes.append(read_volume(one.part.frames, one.part.remarks, window))
     photographs = _photographs(opened.photographs, rules, wanted)
@@ -193,11 +196,11 @@ def _choose(opened: _Opened, rules: Sequence[ImageRule]) -> list[Wanted]:
     return wanted
 
 
-def _film(part: Part, window: tuple[float, float] | None) -> Image:
+def _film(part: Part, window: tuple[float, float] | None, enough: int | None) -> Image:
     """Decode the only frame of a part."""
     (frame,) = part.frames
     try:
-        return read_film(frame, part.remarks, window)
+        return read_film(frame, part.remarks, window, enough)
     except RefusedError as refused:
         raise refused.of_file(frame.instance.where) from None
 

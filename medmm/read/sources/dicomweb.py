@@ -95,7 +95,7 @@ class Server:
             raise ConfigError("the server's URL is not understood", "Write it as https://pacs.example.org/dicom-web")
         if parts.username or parts.password:
             raise ConfigError("the server's URL holds a user or a password", f"Put them into {USER} and {PASSWORD}")
-        self._private = parts.scheme == "https" or _is_this_machine(parts.hostname)
+        self._private = parts.scheme == "https" or is_this_machine(parts.hostname)
         self._session = _session(self._private)
         self._client = _Client(url.rstrip("/"), session=self._session, callback=_limited, timeout=_TIMEOUT_S)
         self._client.set_http_retry_params(retry=False)  # the session does, also where a connection breaks
@@ -144,10 +144,10 @@ class Server:
 
         try:
             matches = [_match(item) for item in _all_pages(ask, _STUDY_UID, MAX_STUDIES)]
-        except _UnusableError as problem:
+        except UnusableError as problem:
             raise CohortError(f"the DICOMweb server {problem}", problem.remedy) from None
-        except _FAILED as thrown:
-            raise _failure(thrown) from None
+        except FAILED as thrown:
+            raise failure(thrown) from None
         wanted = (one for one in matches if patient in ("", one.patient_id) and _has(one, modality))
         return sorted(wanted, key=lambda one: (one.date, one.uid))
 
@@ -171,10 +171,10 @@ class Server:
             return target
         try:
             self._fetch(study, target)
-        except _UnusableError as problem:
+        except UnusableError as problem:
             raise DataError(study.case_id, Reason.NOT_RETRIEVED, f"the server {problem}", problem.remedy) from None
-        except _FAILED as thrown:
-            raise DataError(study.case_id, Reason.NOT_RETRIEVED, _failure(thrown).problem, _AGAIN) from None
+        except FAILED as thrown:
+            raise DataError(study.case_id, Reason.NOT_RETRIEVED, failure(thrown).problem, _AGAIN) from None
         count = sum(1 for _ in target.glob("*.dcm"))
         content = json.dumps({"study": digest, "instances": count})
         write_whole(target / _COMPLETE, lambda path: path.write_text(content, encoding="utf-8"))
@@ -191,7 +191,7 @@ class Server:
         listed = _all_pages(ask, _INSTANCE_UID, MAX_INSTANCES)
         if not listed or (study.instances is not None and study.instances != len(listed)):
             said = "" if study.instances is None else f" and says that there are {study.instances}"
-            raise _UnusableError(f"lists {len(listed)} objects of its study{said}", _AGAIN)
+            raise UnusableError(f"lists {len(listed)} objects of its study{said}", _AGAIN)
         names = set[str]()
         for item in listed:
             series, instance = _value(item, _SERIES_UID), _value(item, _INSTANCE_UID)
@@ -263,7 +263,7 @@ def _check_given(
             refused[study.case_id] = Reason.NOT_RETRIEVED, problem, "Tell those who run the server"
 
 
-class _UnusableError(Exception):
+class UnusableError(Exception):
     """An answer that cannot be used: what the server did, in words."""
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -271,7 +271,7 @@ class _UnusableError(Exception):
         self.remedy = remedy
 
 
-_FAILED = (requests.RequestException, ValueError, TypeError, AttributeError, LookupError, RecursionError)
+FAILED = (requests.RequestException, ValueError, TypeError, AttributeError, LookupError, RecursionError)
 """What requests throws, and what answers that are no DICOM JSON come to."""
 
 
@@ -296,7 +296,7 @@ class _Client(DICOMwebClient):
             else:
                 parts = list(self._decode_multipart_message(response, stream=True))
         if len(parts) != 1 or not has_preamble(parts[0]):
-            raise _UnusableError("gave something else than the DICOM object that was asked for", _AGAIN)
+            raise UnusableError("gave something else than the DICOM object that was asked for", _AGAIN)
         return bytes(parts[0])
 
 
@@ -330,7 +330,8 @@ def _session(private: bool) -> requests.Session:
     return session
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a host is reached without a net: 127.0.0.1, ::1 or localhost."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -347,7 +348,7 @@ def _limited(response: requests.Response, *args: Any, **kwargs: Any) -> requests
         for chunk in whole(chunk_size):
             size += len(chunk)
             if size > most:
-                raise _UnusableError(f"sends more than {most >> 20} MiB at once", "Ask for less")
+                raise UnusableError(f"sends more than {most >> 20} MiB at once", "Ask for less")
             yield chunk
 
     response.iter_content = within  # type: ignore[method-assign, assignment]
@@ -360,14 +361,14 @@ def _all_pages(ask: Callable[[int], Sequence[_Item]], key: str, most: int) -> li
     while page := ask(len(found)):
         new = {_value(item, key): item for item in page}
         if "" in new:
-            raise _UnusableError("gives an answer that names nothing", "Check the URL of its DICOMweb services")
+            raise UnusableError("gives an answer that names nothing", "Check the URL of its DICOMweb services")
         if not new.keys() - found.keys():
             if len(page) < _PAGE:  # a server that gives everything each time
                 break
-            raise _UnusableError("gives the same again when it is asked for what follows", "Narrow the query")
+            raise UnusableError("gives the same again when it is asked for what follows", "Narrow the query")
         found |= new
         if len(found) > most:
-            raise _UnusableError(f"finds more than {most}", "Narrow the query")
+            raise UnusableError(f"finds more than {most}", "Narrow the query")
     return list(found.values())
 
 
@@ -406,7 +407,7 @@ def _check_date(date: str) -> None:
 def _check_uids(*uids: str) -> None:
     """Refuse what is no UID (PS3.5 9.1) before it becomes a part of a URL."""
     if any(len(uid) > 64 or not re.fullmatch(r"\d+(\.\d+)*", uid, re.ASCII) for uid in uids):
-        raise _UnusableError("names it by a UID that is none", "Have it corrected on the server")
+        raise UnusableError("names it by a UID that is none", "Have it corrected on the server")
 
 
 def _complete(folder: Path) -> dict[str, Any] | None:
@@ -419,7 +420,7 @@ def _complete(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _failure(thrown: BaseException) -> CohortError:
+def failure(thrown: BaseException) -> CohortError:
     """Say what a request came to, without its URL."""
     status = (
         thrown.response.status_code if isinstance(thrown, requests.HTTPError) and thrown.response is not None else 0

@@ -1,0 +1,462 @@
+"""What the service promises: right answers at once or a plain refusal, and nobody's data where they do not belong."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import PIL.Image
+import pytest
+import uvicorn
+from prometheus_client.parser import text_string_to_metric_families as parse
+from pydicom import dcmread
+from typer.testing import CliRunner
+
+from medmm.config import EncoderConfig, RunConfig
+from medmm.explain.contribution import predict
+from medmm.model.folder import Model
+from medmm.read.cohort import CaseRow, Cohort, read_case
+from medmm.read.sources.source import Source
+from medmm.serve.app import create_app
+from medmm.serve.engine import Engine
+from medmm.serve.upload import Limits
+from pipelines import cli, serve
+from tests.dicom_files import BROKEN, CANARIES, ramp, write
+from tests.models import LABELS, fusion, random_model
+
+TOKEN = "correct-horse-battery-staple"
+NOTE = "CANARYNOTE: no fever, cough since 3 days."
+RECORD = {"age_years": 61, "sex": "female", "crp_mg_l": 41.5}
+UPLOAD = 2**22
+"""Bytes that one request may bring."""
+PROBLEM = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a service listens."""
+
+    url: str
+
+    def client(self, token: str = TOKEN) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+
+    def ask(self, files: Any = None, token: str = TOKEN, **parameters: Any) -> httpx.Response:
+        with self.client(token) as client:
+            return client.post("/v1/predictions", files=files, params=parameters)
+
+
+@dataclass(frozen=True)
+class Service(Address):
+    """A service that listens, in this process."""
+
+    engine: Engine
+    spool: Path
+
+
+@contextmanager
+def serving(model: Model, spool: Path, waiting: int = 64) -> Iterator[Service]:
+    spool.mkdir()
+    with Engine(model, waiting=waiting, workers=1, memory_bytes=2**29) as engine:
+        app = create_app(engine, spool, TOKEN, Limits(upload_bytes=UPLOAD))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        try:
+            yield Service(f"http://127.0.0.1:{port}", engine, spool)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return random_model(RunConfig(encoders=EncoderConfig(image_size=64), fusion=fusion("cross_attention")))
+
+
+@pytest.fixture(scope="module")
+def service(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(model, tmp_path_factory.mktemp("service") / "spool") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("film") / "CANARYNAME.dcm", ramp())
+
+
+def parts(*images: Path | bytes, note: str = "", record: object = None) -> list[tuple[str, Any]]:
+    """A form; files are called by their own names."""
+    form: list[tuple[str, Any]] = [
+        ("files", (one.name, one.read_bytes()) if isinstance(one, Path) else ("CANARYNAME", one)) for one in images
+    ]
+    form += [("note", (None, note))] if note else []
+    return form + ([("record", (None, json.dumps(record)))] if record is not None else [])
+
+
+def packed(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def here(model: Model, service: Service, film: Path, note: str = "") -> dict[str, float]:
+    """Label -> probability, of the same case without the service."""
+    row = CaseRow("c1", "", Source(film), note=note, cells={name: str(value) for name, value in RECORD.items()})
+    (said,) = predict(model, [model.encode(read_case(Cohort(Path(), service.engine.config, ()), row))])
+    return {finding.label: finding.probability for finding in said.findings}
+
+
+def told(answer: httpx.Response) -> dict[str, float]:
+    assert answer.status_code == 200, answer.text
+    return {finding["label"]: finding["probability"] for finding in answer.json()["findings"]}
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, PROBLEM), answer.text
+    said = answer.json()
+    assert (said["status"], said["code"]) == (status, code)
+    assert said["problem"]
+    assert said["remedy"]
+    assert said["request_id"] == answer.headers["X-Request-ID"]
+    assert not any(canary in answer.text for canary in CANARIES)
+
+
+def test_a_case_is_answered_as_it_is_without_the_service(model: Model, service: Service, film: Path) -> None:
+    answer = service.ask(parts(film, note=NOTE, record=RECORD))
+
+    assert told(answer) == pytest.approx(here(model, service, film, NOTE), abs=1e-9)
+    said = answer.json()
+    assert said["present"] == ["image", "note", "record"]
+    for finding in said["findings"]:
+        odds = finding["probability"] / (1 - finding["probability"])
+        whole = finding["base_log_odds"] + sum(finding["contributions"].values())
+        assert whole == pytest.approx(np.log(odds), abs=1e-6)
+        assert finding["reasons"] is None
+
+
+def test_files_and_an_archive_of_them_are_one_study(service: Service, film: Path) -> None:
+    loose = service.ask(parts(film))
+    archive = service.ask(parts(packed(**{"a/1.dcm": film.read_bytes()})))
+
+    assert told(loose) == told(archive)
+    assert loose.json()["absent"] == ["note", "record"]
+
+
+def test_an_explanation_names_what_moved_the_finding(service: Service, film: Path) -> None:
+    said = service.ask(parts(film, note=NOTE, record=RECORD), explain=True).json()
+
+    for reasons in (finding["reasons"] for finding in said["findings"]):
+        assert {word["text"] for word in reasons["words"]} >= {"no fever", "cough"}
+        assert set(reasons["record"]) == set(RECORD)
+        (shown,) = reasons["maps"]
+        assert (shown["rows"], shown["columns"]) == ramp().shape
+        assert any(value is not None for line in shown["cells"] for value in line)
+
+
+@pytest.mark.parametrize("release", ["R4", "R5"])
+def test_fhir_holds_an_observation_for_each_finding(service: Service, film: Path, release: str) -> None:
+    answer = service.ask(parts(film, note=NOTE, record=RECORD), format="fhir", release=release)
+
+    assert answer.headers["Content-Type"] == "application/fhir+json"
+    kinds = [entry["resource"]["resourceType"] for entry in answer.json()["entry"]]
+    assert kinds.count("Observation") == len(LABELS)
+    assert "CANARYNOTE" not in answer.text
+
+
+def test_sr_lies_in_the_study_that_was_sent(service: Service, film: Path) -> None:
+    with service.client() as client:
+        answer = client.post("/v1/predictions", files=parts(film), headers={"Accept": "application/dicom"})
+
+    report = dcmread(io.BytesIO(answer.content))
+    assert answer.headers["Content-Type"] == "application/dicom"
+    assert (report.Modality, report.StudyInstanceUID) == ("SR", dcmread(film).StudyInstanceUID)
+
+
+def test_a_format_that_nobody_writes_is_refused(service: Service, film: Path) -> None:
+    with service.client() as client:
+        answer = client.post("/v1/predictions", files=parts(film), headers={"Accept": "text/html"})
+
+    assert_problem(answer, 406, "not-acceptable")
+
+
+@pytest.mark.parametrize("token", ["", "x", TOKEN[:-1], TOKEN + "x"])
+def test_a_wrong_token_is_refused_before_anything_is_read(service: Service, film: Path, token: str) -> None:
+    answer = service.ask(parts(film), token=token)
+
+    assert_problem(answer, 401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    with service.client(token) as client:
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("how", ["pixels cut short", "text that calls itself DICOM", "a report and nothing else"])
+def test_a_broken_study_gets_its_reason_code(service: Service, tmp_path: Path, how: str) -> None:
+    code, _, make = BROKEN[how]
+    make(tmp_path / "CANARYNAME.dcm")
+
+    assert_problem(service.ask(parts(tmp_path / "CANARYNAME.dcm", note=NOTE)), 422, code.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "code"),
+    [
+        ([("note", (None, "  "))], 422, "nothing-to-read"),
+        ([("record", (None, '{"CANARYNAME": 1}'))], 422, "bad-record"),
+        ([("record", (None, '{"age_years": 1e9}'))], 422, "bad-record"),
+        ([("record", (None, '{"age_years": NaN}'))], 422, "bad-record"),
+        ([("record", (None, "CANARYNOTE"))], 422, "bad-record"),
+        ([("note", (None, b"\xff\xfe"))], 422, "corrupt"),
+        ([("note", (None, "a")), ("note", (None, "b"))], 422, "several-parts"),
+        ([("CANARYNAME", (None, "a"))], 422, "unknown-part"),
+        ([("note", (None, "a" * (2**20 + 1)))], 413, "upload-too-large"),
+    ],
+)
+def test_a_form_that_cannot_be_used_is_refused(service: Service, form: Any, status: int, code: str) -> None:
+    assert_problem(service.ask(form), status, code)
+
+
+def test_a_bomb_is_refused(service: Service) -> None:
+    bomb = packed(film=bytes(2**29))
+
+    assert len(bomb) < 2**20
+    assert_problem(service.ask(parts(bomb)), 422, "too-large")
+
+
+def test_a_picture_that_swallows_all_memory_is_refused_and_the_next_is_answered(service: Service, film: Path) -> None:
+    stream = io.BytesIO()
+    PIL.Image.new("L", (12_000, 12_000)).save(stream, "PNG")
+
+    assert_problem(service.ask(parts(stream.getvalue())), 422, "too-large")
+    assert set(told(service.ask(parts(film)))) == set(LABELS)
+
+
+def test_a_prior_study_of_another_patient_is_refused(service: Service, film: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other.dcm", ramp(), PatientID="CANARYID2", StudyInstanceUID="1.2.9")
+
+    answer = service.ask([*parts(film), ("prior", other.read_bytes())])
+
+    assert_problem(answer, 422, "wrong-prior")
+
+
+def chunks(sent: list[int], most: int) -> Iterator[bytes]:
+    """A form with a file that does not end; counts what was asked for."""
+    yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="CANARYNAME"\r\n\r\n'
+    while sum(sent) < most:
+        sent.append(2**16)
+        yield bytes(2**16)
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def test_an_upload_that_does_not_end_is_refused_at_the_limit(service: Service) -> None:
+    """2 GiB would be sent if nobody stopped it; the client sees the answer, or that the connection ended."""
+    sent: list[int] = []
+
+    with service.client() as client, suppress(httpx.WriteError, httpx.ReadError):
+        assert_problem(
+            client.post("/v1/predictions", content=chunks(sent, 2**31), headers=FORM), 413, "upload-too-large"
+        )
+
+    assert UPLOAD <= sum(sent) < 16 * UPLOAD
+    assert list(service.spool.iterdir()) == []
+
+
+def test_an_upload_that_declares_too_much_is_refused_before_it_comes(service: Service) -> None:
+    head = f"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {2**31}\r\n"
+    port = urlsplit(service.url).port
+
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(f"{head}Content-Type: {FORM['Content-Type']}\r\n\r\n".encode())
+        answer = connection.recv(2**16)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_form_that_was_cut_short_is_refused(service: Service) -> None:
+    with service.client() as client:
+        answer = client.post("/v1/predictions", content=chunks([], 2**16), headers=FORM)
+
+    assert_problem(answer, 400, "malformed-form")
+
+
+def test_of_32_clients_at_once_none_is_told_wrong(model: Model, service: Service, tmp_path: Path) -> None:
+    films = [write(tmp_path / f"{number}.dcm", np.roll(ramp(), 5 * number)) for number in range(32)]
+
+    with ThreadPoolExecutor(32) as clients:
+        answers = list(clients.map(lambda film: service.ask(parts(film, record=RECORD)), films))
+
+    for film, answer in zip(films, answers, strict=True):
+        assert told(answer) == pytest.approx(here(model, service, film), abs=1e-9)
+
+
+def test_overload_is_told_and_survived(model: Model, film: Path, tmp_path: Path) -> None:
+    with serving(model, tmp_path / "spool", waiting=2) as service:
+        with ThreadPoolExecutor(32) as clients:
+            answers = list(clients.map(lambda _: service.ask(parts(film)), range(32)))
+        after = service.ask(parts(film))
+
+    served = [answer for answer in answers if answer.status_code == 200]
+    assert 0 < len(served) < 32
+    for answer in answers:
+        if answer not in served:
+            assert_problem(answer, 503, "busy")
+            assert int(answer.headers["Retry-After"]) >= 1
+    assert {tuple(told(answer).items()) for answer in (*served, after)} == {tuple(told(after).items())}
+
+
+def test_nothing_of_a_patient_is_in_the_log_or_left_on_the_disk(
+    service: Service, film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "medmm")
+    BROKEN["pixels cut short"][2](tmp_path / "CANARYNAME.dcm")
+
+    answers = [service.ask(parts(film, note=NOTE)), service.ask(parts(tmp_path / "CANARYNAME.dcm"))]
+    with service.client() as client:
+        answers.append(client.get("/CANARYNAME", params={"CANARYID": "1"}))
+    until = time.monotonic() + 10
+    while len(caplog.messages) < 3 and time.monotonic() < until:  # a line comes after its answer
+        time.sleep(0.01)
+
+    assert {answer.headers["X-Request-ID"] for answer in answers} == {line.split()[0] for line in caplog.messages}
+    assert not any(canary in caplog.text for canary in CANARIES)
+    assert list(service.spool.iterdir()) == []
+
+
+def test_what_nobody_foresaw_is_a_problem_without_its_text(
+    service: Service, film: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(row: CaseRow) -> None:
+        raise ValueError("CANARYNAME")
+
+    monkeypatch.setattr(service.engine, "score", fail)
+
+    assert_problem(service.ask(parts(film)), 500, "internal")
+    assert "ValueError" in caplog.text
+    assert "CANARYNAME" not in caplog.text
+
+
+def test_what_is_counted_can_be_collected(service: Service, film: Path) -> None:
+    service.ask(parts(film))
+
+    with service.client() as client:
+        text = client.get("/metrics").text
+
+    counted = {sample.labels.get("status") for family in parse(text) for sample in family.samples if sample.value}
+    assert "200" in counted
+    assert f'medmm_model{{model_id="{service.engine.model.model_id}"}} 1.0' in text
+
+
+def test_the_service_does_what_its_openapi_says(service: Service, tmp_path: Path) -> None:
+    """Schemathesis makes up requests, right and wrong ones, and holds each answer against the document.
+
+    No schema says that bytes are DICOM, so that what fits the schema may be answered 422.
+    """
+    accepted = '[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", 422]\n'
+    (tmp_path / "schemathesis.toml").write_text(accepted)
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        f"{service.url}/openapi.json",
+        f"--header=Authorization: Bearer {TOKEN}",
+        "--max-examples=15",
+        "--request-timeout=60",
+        "--seed=0",
+        "--no-color",
+    ]
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "No issues found" in done.stdout
+
+
+def wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        with suppress(httpx.TransportError):
+            assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+            return
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError(process.communicate()[0])
+
+
+def test_the_command_serves_until_it_is_told_to_stop_and_leaves_nothing(
+    model: Model, film: Path, tmp_path: Path
+) -> None:
+    Model.save(tmp_path / "model", model.card, model.network, model.encoders)
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    left = tmp_path / f"medmm-serve-{port}" / "of-a-service-that-was-killed"
+    left.mkdir(parents=True)
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "serve", str(tmp_path / "model"), f"--port={port}", "--workers=1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, serve.TOKEN: TOKEN, "TMPDIR": str(tmp_path)},
+    )
+    wait_until_ready(process, f"http://127.0.0.1:{port}")
+    assert not left.exists()
+    with ThreadPoolExecutor(1) as client:
+        asked = client.submit(Address(f"http://127.0.0.1:{port}").ask, parts(film, note=NOTE))
+        while not list(left.parent.iterdir()) and not asked.done():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        answer = asked.result()
+    said, _ = process.communicate(timeout=60)
+
+    assert set(told(answer)) == set(LABELS)
+    assert process.returncode == 0
+    assert not left.parent.exists()
+    assert f"{answer.headers['X-Request-ID']} POST /v1/predictions 200" in said
+    assert not any(canary in said for canary in (*CANARIES, TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("token", "arguments", "problem"),
+    [
+        ("", ["--host", "0.0.0.0"], "listens on 127.0.0.1 only"),
+        ("short", [], "fewer than 16 characters"),
+        (TOKEN, ["--key", "key.pem"], "belong together"),
+    ],
+)
+def test_the_command_does_not_start_where_it_would_be_open_to_others(
+    monkeypatch: pytest.MonkeyPatch, token: str, arguments: list[str], problem: str
+) -> None:
+    monkeypatch.setenv(serve.TOKEN, token)
+
+    done = CliRunner().invoke(cli.app, ["serve", "nothing", *arguments])
+
+    assert done.exit_code == 3
+    assert problem in done.stderr
