@@ -3,7 +3,7 @@
 Every probability here is calibrated, and every log-odds is the log-odds of a calibrated probability.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import log
@@ -328,3 +328,23 @@ class Standing:
     """The newest word of each person that was not taken back, oldest first."""
     present: bool | None = None
     """Whether the label holds; None while that is open: undecided, disagreed, or nobody could say."""
+
+
+def standing_of(words: Iterable[Review]) -> Standing:
+    """How people stand to one label of one prediction, by what they said of it, oldest first.
+
+    The newest word of each person counts. The newest adjudication ends it; otherwise those who could judge must agree.
+    """
+    newest: dict[str, Review] = {}
+    for word in words:
+        newest.pop(word.reviewer, None)
+        newest[word.reviewer] = word
+    said = tuple(newest.values())
+    ending = [word for word in said if word.reading == "adjudicator"][-1:]
+    judging = ending or [word for word in said if word.verdict != "cannot judge"] or said
+    if not judging:
+        return Standing("undecided")
+    if len({(word.verdict, word.present) for word in judging}) > 1:
+        return Standing("disagreed", said)
+    state: State = "adjudicated" if ending else "decided" if len(judging) == 1 else "agreed"
+    return Standing(state, said, judging[0].present)

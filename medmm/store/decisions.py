@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from medmm.errors import StoreError
-from medmm.result import Call, Outline, Reading, Review, Standing, Verdict
+from medmm.result import Call, Outline, Reading, Review, Standing, Verdict, standing_of
 from medmm.store.events import Event, Shown
 
 
@@ -124,25 +124,10 @@ def standings(events: Iterable[Event], prediction: int | None, labels: Sequence[
         prediction: the number of the prediction.
         labels: in whose order the answer comes; those that nobody decided are undecided.
     """
-    said: dict[str, dict[str, Review]] = {label: {} for label in labels}
+    said: dict[str, list[Review]] = {label: [] for label in labels}
     for word in words(event for event in events if event.shown.prediction == prediction):
-        by_reader = said.setdefault(word.label, {})
-        by_reader.pop(word.reviewer, None)
-        by_reader[word.reviewer] = word
-    return {label: _standing(tuple(by_reader.values())) for label, by_reader in said.items()}
-
-
-def _standing(said: tuple[Review, ...]) -> Standing:
-    """The newest adjudication ends it; otherwise those who could judge must agree."""
-    if not said:
-        return Standing("undecided")
-    adjudicated = [word for word in said if word.reading == "adjudicator"]
-    if adjudicated:
-        return Standing("adjudicated", said, adjudicated[-1].present)
-    judging = [word for word in said if word.verdict != "cannot judge"] or said
-    if len({(word.verdict, word.present) for word in judging}) > 1:
-        return Standing("disagreed", said)
-    return Standing("decided" if len(judging) == 1 else "agreed", said, judging[0].present)
+        said.setdefault(word.label, []).append(word)
+    return {label: standing_of(of_label) for label, of_label in said.items()}
 
 
 def reading_of(events: Iterable[Event], prediction: int | None, who: str) -> Reading:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from medmm.result import Call, Finding, Prediction, Review, Standing, State
+from medmm.result import Call, Finding, Prediction, Review, Standing, standing_of
 
 SUPPORT = "Decision support for research, not a diagnosis. Not flagged does not rule anything out."
 
@@ -52,23 +53,14 @@ def heard(prediction: Prediction, reviews: Sequence[Review], scored_at: datetime
 
 
 def standing(finding: Finding, words: Sequence[Review]) -> Standing:
-    """How people stand to a finding: the newest adjudication ends it, otherwise those who could judge must agree.
+    """How people stand to a finding.
 
     Args:
         finding: what the model said.
         words: on any label of its case, oldest first; the newest of each person counts.
     """
-    newest = {word.reviewer: word for word in words if word.label == finding.label}
-    said = tuple(sorted(newest.values(), key=lambda word: word.at))
-    ending = [word for word in said if word.reading == "adjudicator"][-1:]
-    judging = ending or [word for word in said if word.verdict != "cannot judge"] or said
-    if not judging:
-        return Standing("undecided")
-    answers = {_present(finding, word) for word in judging}
-    if len(answers) > 1:
-        return Standing("disagreed", said)
-    state: State = "adjudicated" if ending else "decided" if len(judging) == 1 else "agreed"
-    return Standing(state, said, answers.pop())
+    said = [replace(word, present=_present(finding, word)) for word in words if word.label == finding.label]
+    return standing_of(said)
 
 
 def _present(finding: Finding, word: Review) -> bool | None:
