@@ -12,18 +12,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from medmm.read.dicom.study import read_study
 from medmm.result import Film, ScoredCase
 from medmm.slices import slice_images
+from tests.browser import launched
 from tests.dicom_files import write, write_stack
 from tests.scored import ORIGIN, scored_case, write_scored
 from tests.viewer_page import serving
@@ -62,12 +62,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         write_scored(out, [_film(out / "film"), _stack(out / "stack")])
-        with serving(out) as address, sync_playwright() as playwright:
-            flags = ["--headless=new", "--no-sandbox", "--disable-gpu"]
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        with serving(out) as address, launched() as browser:
             page = browser.new_page(viewport={"width": arguments.width, "height": arguments.height})
             print(json.dumps(_measure(page, address), indent=2))
-            browser.close()
     return 0
 
 

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from medmm.errors import CohortError, StoreError
+from medmm.errors import CohortError
 from medmm.result import Finding, Review, Standing
 from medmm.store.events import COLUMNS, Head, Reader, Shown
-from medmm.store.store import STORE, Store
+from medmm.store.store import Store
 from medmm.store.verify import Verified
 from pipelines import terminal
 from pipelines.labelled import CASES, CONFIG, write_labelled, write_table
@@ -62,9 +62,7 @@ def export_trail(where: str, kind: Kind, to: Path) -> int:
         CohortError: if there is a cohort in `to`, or no label of any case stands decided.
     """
     with _opened(where) as store:
-        model_id = next(iter(store.models()), None)
-        if model_id is None:
-            raise StoreError("nothing was scored in the folder yet", "Score studies into it with 'medmm score'")
+        model_id = store.latest_model()
         decided = store.trail.standings(model_id)
         reader = Reader(_user())
         if kind == "csv":
@@ -73,7 +71,7 @@ def export_trail(where: str, kind: Kind, to: Path) -> int:
             terminal.console.print(f"{rows} events in {to / EVENTS}, what stands in {to / DECISIONS}")
             return rows
         answers = _answers(decided)
-        if (to / CASES).exists():
+        if (to / CASES).exists() or (to / CONFIG).exists():
             raise CohortError("there is a cohort in that folder already", "Name another folder with --to")
         if not answers:
             raise CohortError("no label of any case stands decided", "Review cases first")
@@ -91,12 +89,7 @@ def _user() -> str:
 
 def _opened(where: str) -> Store:
     """The store of a folder, or of a URL."""
-    if "://" in where:
-        return Store(where)
-    path = Path(where) / STORE
-    if not path.is_file():
-        raise StoreError(f"there is no {STORE} in the folder", "Give the folder that 'medmm score' wrote")
-    return Store(path)
+    return Store.existing(where if "://" in where else Path(where))
 
 
 def _write_tables(store: Store, model_id: str, decided: Mapping[str, Mapping[str, Standing]], to: Path) -> int:

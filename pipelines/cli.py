@@ -448,7 +448,10 @@ def audit_export(
     ],
     to: Annotated[Path, typer.Option(help="Folder to write into.")],
 ) -> None:
-    """csv: events.csv, with every hash, and decisions.csv. cohort: what people decided, ready for `medmm train`."""
+    """csv: events.csv, with every hash, and decisions.csv. cohort: what people decided, ready for `medmm train`.
+
+    Exit code 0 if it was written, 3 if there is no store, or for a cohort if nothing is decided or one is there.
+    """
     from pipelines.audit import export_trail
 
     with one_line_errors(to):

@@ -14,10 +14,10 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from medmm.errors import DataError, StoreError
+from medmm.errors import DataError
 from medmm.files import write_whole
 from medmm.result import Review, ScoredCase
-from medmm.store.store import STORE, Store
+from medmm.store.store import Store
 from medmm.write.picture import FILMS
 from pipelines import terminal
 from pipelines.form import Form
@@ -82,11 +82,9 @@ def export_folder(out: Path, forms: Sequence[Form] = (Form.SR,), *, flagged_only
     Raises:
         StoreError: if nothing was scored there, or the store cannot be used.
     """
-    if not (out / STORE).is_file():
-        raise StoreError(f"there is no {STORE} in the folder", "Give the folder that 'medmm score' wrote")
     written = known = 0
     refused: list[Unwritten] = []
-    with Store(out / STORE) as store, terminal.counting("Exporting") as progress:
+    with Store.existing(out) as store, terminal.counting("Exporting") as progress:
         cases = list(_cases(store, flagged_only))
         for number, (model_id, case_id, at) in enumerate(cases, start=1):
             said, reviews = store.case(model_id, case_id), store.reviews(model_id, case_id)
@@ -111,12 +109,10 @@ def export_folder(out: Path, forms: Sequence[Form] = (Form.SR,), *, flagged_only
 
 def _cases(store: Store, flagged_only: bool) -> Iterator[tuple[str, str, datetime]]:
     """Model, case id and time of scoring of each case, by case id."""
-    models = store.models()
-    if not models:
-        raise StoreError("nothing was scored in the folder yet", "Score studies into it with 'medmm score'")
-    for row in sorted(store.worklist(models[0]), key=lambda row: row.prediction.case_id):
+    model_id = store.latest_model()
+    for row in store.worklist(model_id, order="case"):
         if row.prediction.flagged or not flagged_only:
-            yield models[0], row.prediction.case_id, row.scored_at
+            yield model_id, row.prediction.case_id, row.scored_at
 
 
 def _files(case: Outgoing, form: Form, folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ def write_labelled(cases: Iterable[tuple[ScoredCase, Mapping[str, bool]]], label
     """Write what `medmm train` takes.
 
     Studies below `to` are named where they are; others are linked from `to`/studies, since a cohort lies in one folder.
+    Links are named by digests of where they lead: no name of a file passes on, and a run that was stopped is taken up
+    by the next.
 
     Args:
         cases: each with label -> whether it holds; a label that is absent is not stated.
@@ -52,14 +55,13 @@ def write_labelled(cases: Iterable[tuple[ScoredCase, Mapping[str, bool]]], label
     units: dict[str, str] = {}
     words: dict[str, set[str]] = {}
     without_patient = without_study = 0
-    for number, (case, answers) in enumerate(cases, start=1):
+    for case, answers in cases:
         evidence = case.evidence
         units |= evidence.units
         for column, value in evidence.record.items():
             if isinstance(value, str):
                 words.setdefault(column, set()).add(value)
-        study = _below(evidence.study, to, f"{number:06d}")
-        prior = _below(evidence.prior, to, f"{number:06d}-{_PRIOR}")
+        study, prior = _below(evidence.study, to), _below(evidence.prior, to)
         patient = _patient(evidence)
         without_patient += not patient
         without_study += (evidence.study is not None and not study) or (evidence.prior is not None and not prior)
@@ -86,7 +88,7 @@ def _patient(evidence: Evidence) -> str:
     return str(next(iter(header.get(_PATIENT_ID, {}).get("Value", [])), "")).strip()
 
 
-def _below(origin: Origin | None, to: Path, name: str) -> str:
+def _below(origin: Origin | None, to: Path) -> str:
     """A study as a cell of the table: its path below `to`, linked there if it lies elsewhere; empty if it is gone."""
     if origin is None:
         return ""
@@ -95,7 +97,8 @@ def _below(origin: Origin | None, to: Path, name: str) -> str:
         return ""
     if not source.members and source.path.is_relative_to(to.absolute()):
         return source.path.relative_to(to.absolute()).as_posix()
-    link = to / STUDIES / (name if source.members else name + source.path.suffix)
+    name = hashlib.sha256(repr((origin.path, origin.members)).encode()).hexdigest()[:16]
+    link = to / STUDIES / (f"{name}.zip" if is_archive(source.path) and not source.members else name)
     link.parent.mkdir(parents=True, exist_ok=True)
     try:
         _link(source, link)
@@ -107,16 +110,23 @@ def _below(origin: Origin | None, to: Path, name: str) -> str:
 def _link(source: Source, link: Path) -> None:
     """Link a study, or each of its files; members of an archive, which cannot be linked, are copied."""
     if not source.members:
-        link.symlink_to(source.path)
+        _point(link, source.path)
         return
-    link.mkdir()
+    link.mkdir(exist_ok=True)
     with source.opened() as reader:
         for number, name in enumerate(source.names(), start=1):
-            file = link / f"{number:06d}{Path(name).suffix}"
+            file = link / f"{number:06d}"
             if is_archive(source.path):
-                file.write_bytes(reader.read(name))
+                content = reader.read(name)
+                write_whole(file, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
             else:
-                file.symlink_to(source.path / name)
+                _point(file, source.path / name)
+
+
+def _point(link: Path, to: Path) -> None:
+    """Make a link, unless it is there."""
+    if not link.is_symlink():
+        link.symlink_to(to)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

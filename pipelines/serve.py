@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,12 @@ def serve_model(
         workers: processes that read studies; one a core if None.
 
     Raises:
-        ConfigError: if it would listen beyond this machine without a token, or cannot listen.
+        ConfigError: if it would listen beyond this machine without a token, cannot listen, or cannot use the
+            certificate.
         ModelError: as Model.load.
     """
     token = _token(place)
+    _check_certificate(place)
     with _listening(place) as listener:
         import uvicorn
 
@@ -63,7 +66,7 @@ def serve_model(
         from pipelines.score import load
 
         _log_only_ours()
-        with Engine(load(model), waiting=waiting, workers=workers) as engine, _Spool(place.port) as spool:
+        with Engine(load(model), waiting=waiting, workers=workers) as engine, _Spool(place) as spool:
             app = create_app(engine, spool.folder, token, Limits(upload_bytes=upload_mib * 2**20))
             config = uvicorn.Config(
                 app,
@@ -93,9 +96,25 @@ def _token(place: Place) -> str:
         raise ConfigError(f"{TOKEN} has fewer than {_SHORTEST} characters", "Make a longer one: openssl rand -hex 32")
     if not token and not is_this_machine(place.host):
         raise ConfigError("without a token the service listens on 127.0.0.1 only", f"Set {TOKEN}, or leave --host out")
+    return token
+
+
+def _check_certificate(place: Place) -> None:
+    """Look at the certificate before a model is loaded in vain.
+
+    Raises:
+        ConfigError: if it lacks its key, or the two cannot be used.
+    """
     if (place.certificate is None) != (place.key is None):
         raise ConfigError("a certificate and its key belong together", "Give both --certificate and --key")
-    return token
+    if place.certificate is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(place.certificate, place.key, lambda: "")
+    except OSError as problem:  # SSLError is one
+        reason = type(problem).__name__
+        remedy = "Give two PEM files that belong together, the key without a password"
+        raise ConfigError(f"the certificate or its key cannot be used ({reason})", remedy) from None
 
 
 def _listening(place: Place) -> socket.socket:
@@ -114,8 +133,8 @@ def _listening(place: Place) -> socket.socket:
 class _Spool:
     """A folder for uploads that only this user can read; what a killed service left there goes first."""
 
-    def __init__(self, port: int) -> None:
-        self.folder = Path(gettempdir(), f"medmm-serve-{port}")
+    def __init__(self, place: Place) -> None:
+        self.folder = Path(gettempdir(), f"medmm-serve-{place.host}-{place.port}")
 
     def __enter__(self) -> _Spool:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -98,6 +98,19 @@ def test_a_folder_that_was_not_scored_is_one_line_and_exit_code_3(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [("verify",), ("export", "--as", "csv", "--to", "elsewhere")])
+def test_a_database_without_a_store_is_exit_code_3_and_gets_none(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with sqlite3.connect(tmp_path / "another.sqlite") as raw:
+        raw.execute("CREATE TABLE mine (x INTEGER)")
+
+    code, said = run(arguments[0], f"sqlite:///{tmp_path / 'another.sqlite'}", *arguments[1:])
+
+    assert code == 3
+    assert "holds nothing of medmm" in said
+    with sqlite3.connect(tmp_path / "another.sqlite") as raw:
+        assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
+
+
 def test_a_head_that_is_none_is_one_line_and_exit_code_3(out: Path) -> None:
     assert run("verify", out, "--expect", "7")[0] == 3
 
@@ -246,6 +259,18 @@ def test_members_of_an_archive_come_as_files(tmp_path: Path) -> None:
     assert read_case(read_cohort(to), row).study is not None
 
 
+@pytest.mark.parametrize("members", [(), ("1.2.Jane",)])
+def test_names_of_files_do_not_come_along(tmp_path: Path, members: tuple[str, ...]) -> None:
+    origin = replace(film(tmp_path / "Doe.Jane", "1.2.Jane"), members=members)
+    out, to = one_decided(tmp_path / "scored", origin), tmp_path / "new"
+
+    run("export", out, "--as", "cohort", "--to", to)
+
+    assert not [path for path in to.rglob("*") if "Jane" in path.name]
+    assert "Jane" not in rows(to / "cases.csv")[0]["study"]
+    assert read_case(read_cohort(to), read_cohort(to).rows[0]).study is not None
+
+
 def test_a_study_below_the_new_cohort_is_named_where_it_is(tmp_path: Path) -> None:
     to = tmp_path / "new"
     out = one_decided(tmp_path / "scored", film(to / "mine" / "c1", "1.dcm"))
@@ -266,16 +291,36 @@ def test_a_study_that_is_gone_is_said_and_left_out(tmp_path: Path) -> None:
     assert [row.study for row in read_cohort(to).rows] == [None]
 
 
-def test_a_cohort_that_is_there_is_left_alone(out: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("archived", [True, False])
+def test_a_run_that_was_stopped_while_it_linked_studies_goes_on(tmp_path: Path, *, archived: bool) -> None:
+    origin = replace(film(tmp_path / "loose", "1.dcm"), members=("1.dcm",))
+    if archived:
+        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+            archive.write(tmp_path / "loose" / "1.dcm", "1.dcm")
+        origin = replace(origin, path=str(tmp_path / "all.zip"))
+    out, to = one_decided(tmp_path / "scored", origin), tmp_path / "new"
+    run("export", out, "--as", "cohort", "--to", to)
+    for name in ("cases.csv", "cohort.toml"):
+        (to / name).unlink()
+
+    code, _ = run("export", out, "--as", "cohort", "--to", to)
+
+    assert code == 0
+    (row,) = read_cohort(to).rows
+    assert read_case(read_cohort(to), row).study is not None
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "cohort.toml"])
+def test_a_cohort_that_is_there_is_left_alone(out: Path, tmp_path: Path, name: str) -> None:
     to = tmp_path / "new"
     to.mkdir()
-    (to / "cases.csv").write_text("mine")
+    (to / name).write_text("mine")
 
     code, said = run("export", out, "--as", "cohort", "--to", to)
 
     assert code == 3
     assert "there is a cohort in that folder already" in said
-    assert (to / "cases.csv").read_text() == "mine"
+    assert [(path.name, path.read_text()) for path in to.iterdir()] == [(name, "mine")]
 
 
 def test_a_store_in_which_nothing_is_decided_makes_no_cohort(tmp_path: Path) -> None:

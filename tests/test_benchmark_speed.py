@@ -18,7 +18,7 @@ from medmm.read.dicom.study import read_study
 from tests.cohorts import Run
 from tests.dicom_files import make_dicom, ramp
 
-SMALL = (Kind("raw", 100, 130, uid.ExplicitVRLittleEndian), Kind("J2K", 400, 500, uid.JPEG2000Lossless))
+SMALL = (Kind("raw", 100, 130, uid.ExplicitVRLittleEndian), Kind("J2K", 800, 1000, uid.JPEG2000Lossless))
 
 
 @pytest.mark.parametrize("syntax", STORED, ids=lambda syntax: syntax.keyword)

@@ -207,6 +207,18 @@ def test_hidden_windows_find_the_spot_by_asking_again(spotter: Model) -> None:
     assert np.hypot(row - 0.3 * 320, column - 0.3 * 240) < 0.16 * 320
 
 
+def test_hidden_windows_of_a_picture_that_was_read_at_half_its_resolution_lie_where_they_do_in_the_whole(
+    spotter: Model,
+) -> None:
+    whole = film((320, 240), (0.6, 0.7), radius=0.08)
+    half = replace(whole, pixels=np.ascontiguousarray(whole.pixels[::2, ::2]))
+
+    row, column = peak(overlays(spotter, encoded(spotter, half), WINDOWS, (half,))[0][0].heatmap())
+
+    assert half.grid == (320, 240)
+    assert np.hypot(row - 0.6 * 320, column - 0.7 * 240) < 0.16 * 320
+
+
 def test_every_method_has_a_name_that_says_what_it_is() -> None:
     assert set(METHODS) == {GRADIENT, PATCHES, WINDOWS, RELEVANCE, ATTENTION}
     assert METHODS["attention"] is METHODS[ATTENTION]

@@ -402,7 +402,7 @@ def test_every_picture_of_a_volume_has_an_overlay_in_its_own_grid(folder: Path, 
 
 def given(cases: Iterable[Case]) -> Any:
     """In place of the reader: these cases."""
-    return lambda cohort, rows, workers: ((row, Read(case, "")) for row, case in zip(rows, cases, strict=True))
+    return lambda cohort, rows, workers, enough: ((row, Read(case, "")) for row, case in zip(rows, cases, strict=True))
 
 
 def rows_of(*case_ids: str) -> Cohort:

@@ -73,6 +73,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "several windows": {"WindowCenter": [900, 2000], "WindowWidth": [300, 3000]},
     "a window that shows nothing": {"WindowCenter": 30000, "WindowWidth": 10},
     "an empty window": {"WindowCenter": 30000, "WindowWidth": 0},
+    "an empty window before another": {"WindowCenter": [30000, 2000], "WindowWidth": [0, 3000]},
+    "a window that is not a number": {"WindowCenter": ["nan", 2000], "WindowWidth": [10, 3000]},
     "MONOCHROME1": {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 2000, "WindowWidth": 3000},
     "an inverse shape": {"PresentationLUTShape": "INVERSE"},
     "nothing at all": {},
@@ -100,6 +102,31 @@ def test_a_voi_lut_is_first_shown_as_it_was_given_to_the_model(tmp_path: Path) -
     assert pixels.windows[0].name == "BONES"
     shown = through(pixels.windows[0], pixels.values[0], pixels.inverted)
     np.testing.assert_allclose(shown, image.pixels, atol=0.003)
+
+
+def test_windows_and_tables_beyond_the_first_are_left_out_where_they_make_no_sense(tmp_path: Path) -> None:
+    _, pixels = film(tmp_path / "windows", WindowCenter=[2000, "nan", 9], WindowWidth=[3000, 10, "inf"])
+    assert [window.name for window in pixels.windows] == ["Window 1", "Whole range"]
+
+    tables = [Dataset(), Dataset()]
+    for table, entries in zip(tables, (4096, 10), strict=True):
+        table.add_new("LUTDescriptor", "US", [4096, 0, 12])
+        table.add_new("LUTData", "US", list(range(entries)))
+    _, pixels = film(tmp_path / "tables", VOILUTSequence=tables)
+    assert [window.name for window in pixels.windows] == ["VOI LUT 1", "Whole range"]
+
+
+def test_a_stack_whose_window_is_not_a_number_is_shown_as_one_without(tmp_path: Path) -> None:
+    write_stack(tmp_path, slices(), WindowCenter="nan", WindowWidth=400)
+    (volume,) = read_study(tmp_path, "c").volumes
+
+    assert volume.window is None
+    assert any("not valid" in remark for remark in volume.remarks)
+
+
+def test_a_film_of_padding_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="padding"):
+        film(tmp_path, np.zeros_like(ramp()), PixelPaddingValue=0)
 
 
 def test_every_stated_window_is_there_by_the_name_that_the_file_gives_it(tmp_path: Path) -> None:

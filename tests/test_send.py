@@ -431,6 +431,16 @@ def test_a_file_that_is_cut_short_is_not_sent(out: Path, pacs: Pacs) -> None:
     assert "0.dcm is not a whole DICOM file" in done.stderr
 
 
+def test_what_a_killed_export_left_half_written_is_not_sent(out: Path, pacs: Pacs) -> None:
+    whole = next((out / EXPORT / "capture").glob("*.dcm"))
+    (whole.parent / f".0.{'0' * 32}.dcm").write_bytes(whole.read_bytes()[:-100])
+
+    done = send(out, pacs.url)
+
+    assert done.exit_code == 0
+    assert acknowledged(out) == ALL
+
+
 def test_two_runs_do_not_send_at_once(out: Path, pacs: Pacs) -> None:
     pacs.answer = lambda uids: (503, None)
     arguments = [sys.executable, "-m", "pipelines.cli", "send", str(out), "--to", pacs.url, "--patience", "100"]

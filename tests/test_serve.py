@@ -353,7 +353,7 @@ def test_nothing_of_a_patient_is_in_the_log_or_left_on_the_disk(
 def test_what_nobody_foresaw_is_a_problem_without_its_text(
     service: Service, film: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(row: CaseRow) -> None:
+    async def fail(row: CaseRow, *, explained: bool) -> None:
         raise ValueError("CANARYNAME")
 
     monkeypatch.setattr(service.engine, "score", fail)
@@ -416,7 +416,7 @@ def test_the_command_serves_until_it_is_told_to_stop_and_leaves_nothing(
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    left = tmp_path / f"medmm-serve-{port}" / "of-a-service-that-was-killed"
+    left = tmp_path / f"medmm-serve-127.0.0.1-{port}" / "of-a-service-that-was-killed"
     left.mkdir(parents=True)
 
     process = subprocess.Popen(
@@ -460,3 +460,11 @@ def test_the_command_does_not_start_where_it_would_be_open_to_others(
 
     assert done.exit_code == 3
     assert problem in done.stderr
+
+
+@pytest.mark.parametrize(("file", "reason"), [("nowhere.pem", "FileNotFoundError"), (__file__, "SSLError")])
+def test_a_certificate_that_cannot_be_used_is_told_before_a_model_is_loaded(file: str, reason: str) -> None:
+    done = CliRunner().invoke(cli.app, ["serve", "nothing", "--certificate", file, "--key", file])
+
+    assert done.exit_code == 3
+    assert f"the certificate or its key cannot be used ({reason})" in done.stderr

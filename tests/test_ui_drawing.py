@@ -6,16 +6,18 @@ import html
 import io
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from medmm.result import Deletion, Region, Review, WordWeight
+from medmm.result import Deletion, Outline, Region, Review, Standing, WordWeight
+from medmm.store.events import Shown
+from medmm.store.worklist import WorklistRow
 from medmm.write.paint import COOL, FULL, WARM, overlay_png, paint, reach
 from tests.scored import LABELS, NOTE, SCRIPT, finding, scored_case
-from ui import findings, given, reasons, say
+from ui import decision, findings, given, reasons, say, worklist
 from ui.note import marked_note
 
 TAGS = re.compile(r"<[^>]*>")
@@ -120,9 +122,9 @@ def test_what_is_flagged_is_named() -> None:
 
 
 def test_a_row_says_the_word_the_probability_and_the_threshold() -> None:
-    row = findings.row(finding("pneumonia", 0.87), None)
+    row = findings.row(finding("pneumonia", 0.87), Standing("undecided"))
 
-    assert text_of(row) == "Flagged87%threshold 40%"
+    assert text_of(row) == "Flagged87%"
     assert 'aria-label="Probability 87%, threshold 40%"' in row
     assert "left:40.00%" in row
     assert "width:87.00%" in row
@@ -197,14 +199,56 @@ def test_what_the_model_saw_and_did_not_see_is_said_together() -> None:
     )
 
 
-def test_a_decision_says_who_when_and_what_stands() -> None:
+def test_a_word_says_who_when_and_what_holds_by_it() -> None:
     at = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
     review = Review("c1", "m", LABELS[0], "override", "", "ada", at)
+    drawn = Outline("f" * 64, ((1.0, 1.0), (9.0, 1.0), (5.0, 9.0)))
 
-    assert say.decided(finding(LABELS[0], 0.9), review) == (
-        "Overridden by ada at 2026-03-04 05:06 UTC. It stands as not flagged."
+    assert say.said(finding(LABELS[0], 0.9), review) == (
+        "ada (first reader), 2026-03-04 05:06 UTC: Overridden: not flagged."
     )
-    assert say.decided(finding(LABELS[0], 0.9), replace(review, verdict="accept")).endswith("It stands as flagged.")
+    accepted = replace(review, verdict="accept", blind=True, outline=drawn)
+    assert say.said(finding(LABELS[0], 0.9), accepted).endswith(
+        "Accepted: flagged. Said before the model’s answer was shown. With a region on the film."
+    )
+    assert say.said(finding(LABELS[0], 0.9), replace(review, verdict="cannot judge")).endswith("Could not be judged.")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shown"), [(-3, "0 min"), (59, "59 min"), (60, "1 h"), (47 * 60, "47 h"), (72 * 60 + 1, "3 d")]
+)
+def test_how_long_a_case_waits_is_said_in_its_largest_unit(minutes: int, shown: str) -> None:
+    assert say.ago(timedelta(minutes=minutes)) == shown
+
+
+def test_the_list_escapes_a_case_id_and_tells_a_blind_reader_nothing_of_the_answer() -> None:
+    now = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+    said = scored_case(SCRIPT).prediction
+    row = WorklistRow(said, now, 1, 0, None, Shown("m", SCRIPT))
+
+    seen, hidden = worklist.table([row], now, blind=False), worklist.table([row], now, blind=True)
+
+    assert SCRIPT in text_of(seen)
+    assert not re.search(r"<(script|img|b)\b", seen)
+    assert "lung cancer" in seen
+    assert "lung cancer" not in hidden
+    assert "87%" not in hidden
+
+
+@pytest.mark.parametrize(
+    ("probability", "hidden", "offered"),
+    [
+        (0.9, False, [("a", "accept", None), ("o", "override", None), ("c", "cannot judge", None)]),
+        (0.9, True, [("y", "accept", True), ("n", "override", False), ("c", "cannot judge", None)]),
+        (0.1, True, [("y", "override", True), ("n", "accept", False), ("c", "cannot judge", None)]),
+    ],
+)
+def test_a_blind_word_accepts_the_answer_that_says_the_same(
+    probability: float, hidden: bool, offered: list[tuple[str, str, bool | None]]
+) -> None:
+    choices = decision.choices(finding("pneumonia", probability), hidden=hidden)
+
+    assert [(choice.key, choice.verdict, choice.present) for choice in choices] == offered
 
 
 def test_text_for_markdown_is_drawn_as_it_stands() -> None:

@@ -1,4 +1,4 @@
-"""How the screen is started: for this machine only, with nothing reported home."""
+"""How the screen is started: for this machine only unless there is a login, with nothing reported home."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from medmm.errors import ConfigError, StoreError
 from tests.scored import scored_case, write_scored
 from ui import serve
+from ui.access import Auth
 
 
 def test_the_screen_listens_on_this_machine_only_and_reports_nothing_home(tmp_path: Path) -> None:
@@ -30,8 +31,36 @@ def test_the_screen_listens_on_this_machine_only_and_reports_nothing_home(tmp_pa
     assert command[-2:] == ["--", str(tmp_path)]
 
 
-def test_the_screen_draws_without_torch_or_a_dicom_reader() -> None:
-    code = "import sys, ui.app; print(sorted({'torch', 'monai', 'pydicom', 'transformers'} & set(sys.modules)))"
+def test_behind_a_login_only_the_host_of_the_login_gets_a_session(tmp_path: Path) -> None:
+    auth = Auth.model_validate(
+        {
+            "auth": {
+                "redirect_uri": "https://review.example/oauth2callback",
+                "cookie_secret": "x" * 32,
+                "client_id": "medmm",
+                "client_secret": "s",
+                "server_metadata_url": "https://idp.example/.well-known/openid-configuration",
+            },
+            "access": {"reader": ["ada"]},
+        }
+    )
+
+    command = serve.command(tmp_path, 8600, serve.Place("0.0.0.0", tmp_path / "auth.toml"), auth)
+
+    assert [word for word in command if "allowedHosts" in word] == ["--server.allowedHosts=review.example"]
+    assert {"--server.address=0.0.0.0", f"--secrets.files={tmp_path / 'auth.toml'}"} <= set(command)
+    assert command[-2:] == [str(tmp_path), str(tmp_path / "auth.toml")]
+    assert serve.address(8600, auth) == "https://review.example"
+
+
+def test_the_secrets_of_the_users_other_screens_are_not_read(tmp_path: Path) -> None:
+    (told,) = [word for word in serve.command(tmp_path, 8600) if word.startswith("--secrets.files=")]
+
+    assert not Path(told.removeprefix("--secrets.files=")).exists()
+
+
+def test_the_screen_opens_without_torch_or_a_model() -> None:
+    code = "import sys, ui.app; print(sorted({'torch', 'monai', 'transformers'} & set(sys.modules)))"
 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

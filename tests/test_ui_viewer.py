@@ -18,6 +18,8 @@ import PIL.Image
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from medmm.case import Image
+from medmm.config import ImageRule
 from medmm.placement import Placement
 from medmm.read.dicom.study import read_study
 from medmm.result import Evidence, Film, Overlay, ScoredCase
@@ -27,6 +29,7 @@ from medmm.write.picture import write_picture
 from tests.dicom_files import ramp, slices, write, write_stack
 from tests.scored import MODEL, ORIGIN, scored_case, write_scored
 from tests.viewer_page import LOG, serving
+from ui.shelf import kept, shelve
 
 ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
 PATIENCE_MS = 15_000
@@ -433,6 +436,35 @@ def test_a_film_that_is_not_there_as_it_was_scored_is_the_kept_picture_and_says_
 
     expect(page.locator(".note")).to_contain_text(said)
     assert drawn_at(page, 20, 30) == pytest.approx(255 * int(ramp()[30, 20]) / 4095, abs=3)
+
+
+def test_a_stack_is_first_shown_in_the_window_that_the_cohort_asked_for(tmp_path: Path) -> None:
+    asked = (300.0, 900.0)
+    write_stack(tmp_path / "ct", slices(), WindowCenter=40, WindowWidth=400)
+    study = read_study(tmp_path / "ct", "ct", [ImageRule(window=asked)])
+    (image,) = pictures_of(study, [Picture(1, volume=0)])
+    film = Film(image.digest, image.modality, "", part="slice 2 of 5", instance_uid=image.instance_uid)
+    origin = replace(ORIGIN, path=str(tmp_path / "ct"), windows=(asked,))
+
+    (shown,) = shelve(replace(scored_case("ct").evidence, films=(film,), study=origin), tmp_path)
+
+    assert shown.seen == {1: 0}
+    names = [window.name for window in shown.pixels().windows]
+    assert names[0] == "As cohort.toml says"
+    assert "Soft tissue" in names[1:]
+
+
+def test_kept_slices_of_one_series_in_two_sizes_are_two_sets(tmp_path: Path) -> None:
+    films = []
+    for place, side in enumerate((30, 30, 40)):
+        image = Image(np.zeros((side, side), np.float32), digest=f"{place}" * 64)
+        write_picture(tmp_path, image)
+        films.append(Film(image.digest, "MR", "", part=f"slice {place + 1} of 3", series_uid="1.2.3"))
+
+    shelf = kept(replace(scored_case("mr").evidence, films=tuple(films), study=None), tmp_path)
+
+    assert [shown.pixels().values.shape for shown in shelf] == [(2, 30, 30), (1, 40, 40)]
+    assert [dict(shown.seen) for shown in shelf] == [{0: 0, 1: 1}, {0: 2}]
 
 
 def test_buttons_do_the_same_as_keys_and_everything_can_be_reached(page: Page) -> None:

@@ -26,8 +26,6 @@ from ui.say import SUPPORT, escape, literal
 from ui.sitting import Sitting, sit
 
 _log = logging.getLogger(__name__)
-# Fields that keep what was typed while another screen is shown. (Streamlit would draw a string that stands alone here.)
-_KEPT = worklist.FILTERS
 
 
 def main(out: Path) -> None:
@@ -45,16 +43,14 @@ def main(out: Path) -> None:
 
 
 def _page(out: Path) -> None:
-    for key in _KEPT:
-        if key in st.session_state:
-            st.session_state[key] = st.session_state[key]
     reader = login.reader()
     if reader is None:
         return
-    st.sidebar.toggle(words.BLIND, key="blind", help=words.BLIND_HELP)
+    st.sidebar.toggle(words.BLIND, key="blind", help=words.BLIND_HELP, on_change=worklist.clear)
     store = _store(str(out))
     st.sidebar.button(words.MODELS, key="models", on_click=_at_models, args=(True,))
     if st.session_state.get("at_models"):
+        worklist.keep()
         _show_models(store, out)
         return
     sitting: Sitting | None = st.session_state.get("sitting")
@@ -62,6 +58,7 @@ def _page(out: Path) -> None:
         _go(None)
         sitting = None
     if sitting is not None:
+        worklist.keep()
         case.show(sitting, out, _go)
         if not sitting.is_hidden:
             _seen().add(sitting.desk.shown.prediction)

@@ -32,7 +32,7 @@ def show(sitting: Sitting, out: Path, go: Callable[[int | None], None]) -> None:
     """
     known = _keys(sitting)
     explanation = next(e for e in sitting.scored.evidence.explanations if e.label == sitting.chosen)
-    keys.listen(known)
+    keys.listen(known, sitting.desk.shown.case_id, findings.heading(sitting.finding))
     _bar(sitting, out, go, known)
     with st.container(key="desk"):
         left, right = st.columns(2, gap="medium")
@@ -43,7 +43,7 @@ def show(sitting: Sitting, out: Path, go: Callable[[int | None], None]) -> None:
             _findings(sitting)
             decision.panel(sitting)
             if sitting.is_done:
-                st.success(words.DECIDED_ALL, icon=":material/done_all:")
+                st.html(f'<p class="mm-all" role="status">{words.DECIDED_ALL}</p>')
             _evidence(sitting, explanation)
             _foot(sitting)
 
@@ -145,8 +145,8 @@ def _findings(sitting: Sitting) -> None:
                 line.html(findings.hidden_row(sitting.mine(finding.label)))
             else:
                 line.html(findings.row(finding, sitting.desk.standings[finding.label]))
-    if not sitting.is_hidden:
-        st.html(f'<p class="mm-sentence">{findings.sentence(sitting.finding)}</p>')
+    said = "" if sitting.is_hidden else findings.sentence(sitting.finding)
+    st.html(f'<p class="mm-sentence"><b>{escape(findings.heading(sitting.finding))}</b> {escape(said)}</p>')
 
 
 def _films(sitting: Sitting, out: Path, explanation: Explanation) -> None:

@@ -52,7 +52,11 @@ def keys(sitting: Sitting) -> list[Key]:
         Key(choice.key, choice.text, _widget(sitting, choice))
         for choice in choices(sitting.finding, hidden=sitting.is_hidden)
     ]
-    return [*said, Key("m", "Go to the comment; Esc leaves it", _comment(sitting)), Key("u", words.UNDO, "undo")]
+    return [
+        *said,
+        Key("m", words.TO_COMMENT, _comment(sitting)),
+        Key("u", words.UNDO, f"undo-{_place(sitting)}"),
+    ]
 
 
 def panel(sitting: Sitting) -> None:
@@ -77,10 +81,11 @@ def panel(sitting: Sitting) -> None:
                 _with_key(choice.text, choice.key),
                 key=_widget(sitting, choice),
                 on_click=_decide,
-                args=(sitting, choice, key),
+                args=(sitting, sitting.chosen, choice, key),
             )
         if sitting.mine(sitting.chosen):
-            st.button(_with_key(words.UNDO, "u"), key="undo", type="tertiary", on_click=sitting.take_back)
+            undo = f"undo-{_place(sitting)}"
+            st.button(_with_key(words.UNDO, "u"), key=undo, type="tertiary", on_click=sitting.take_back)
         if sitting.may_adjudicate:
             text = words.ADJUDICATE_NOT if sitting.reading == "adjudicator" else words.ADJUDICATE
             st.button(text, key="adjudicate", type="tertiary", on_click=sitting.adjudicate)
@@ -92,14 +97,18 @@ def _with_key(text: str, key: str) -> str:
 
 def _widget(sitting: Sitting, choice: Choice) -> str:
     """The key of a button; another one for each finding, so that no key decides what was not seen."""
-    return f"say-{sitting.labels.index(sitting.chosen)}-{choice.key}"
+    return f"say-{_place(sitting)}-{choice.key}"
 
 
 def _comment(sitting: Sitting) -> str:
     """The key of the comment's field; another one for each word, so that it is empty once that is stored."""
     mine = sitting.mine(sitting.chosen)
-    place, last = sitting.labels.index(sitting.chosen), mine.event if mine else 0
-    return f"comment-{sitting.desk.shown.prediction}-{place}-{last}"
+    return f"comment-{_place(sitting)}-{mine.event if mine else 0}"
+
+
+def _place(sitting: Sitting) -> str:
+    """Which prediction and which of its findings is looked at."""
+    return f"{sitting.desk.shown.prediction}-{sitting.labels.index(sitting.chosen)}"
 
 
 def _keep(sitting: Sitting, key: str) -> None:
@@ -107,7 +116,9 @@ def _keep(sitting: Sitting, key: str) -> None:
     sitting.typed[sitting.chosen] = str(st.session_state[key])
 
 
-def _decide(sitting: Sitting, choice: Choice, key: str) -> None:
+def _decide(sitting: Sitting, label: str, choice: Choice, key: str) -> None:
+    if label != sitting.chosen:  # pressed twice, while the next finding was being drawn
+        return
     outline = viewer.drawn(sitting.scored, sitting.chosen)
     sitting.decide(choice.verdict, choice.present, str(st.session_state.get(key, "")), outline)
 

@@ -66,11 +66,15 @@ def _mark(made: Standing) -> str:
 
 
 def sentence(finding: Finding) -> str:
-    """HTML of the same in words, for the finding that is looked at."""
+    """The same in words, for the finding that is looked at."""
     probability, threshold = percents(finding)
     side = "reaches" if finding.flagged else "is below"
-    said = f"Calibrated probability {probability}; it {side} the threshold of {threshold}. {doubt(finding)}".strip()
-    return f"<b>{escape(name(finding.label).capitalize())}.</b> {escape(said)}"
+    return f"Calibrated probability {probability}; it {side} the threshold of {threshold}. {doubt(finding)}".strip()
+
+
+def heading(finding: Finding) -> str:
+    """The finding that is looked at, as it is named above what is said of it."""
+    return f"{name(finding.label).capitalize()}."
 
 
 def reach(prediction: Prediction) -> float:

@@ -14,6 +14,10 @@ from ui.words import KEYS, KEYS_OF_FILM
 _component = st.components.v2.component("medmm_keys", js=files("ui").joinpath("keys.js").read_text(encoding="utf-8"))
 
 
+_RUN = "run"
+"""How often the page was drawn in this session, so that the component knows whether what it pressed was heard."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """One key, and what it presses."""
@@ -28,11 +32,20 @@ class Key:
     """How it is written in the table, where it is not as its name; a key with `does` '' is not in the table."""
 
 
-def listen(keys: Iterable[Key]) -> None:
-    """Tie the keys to widgets of this run, and put the table of them behind '?'."""
-    keys = list(keys)
+def listen(keys: Iterable[Key], *seen: str) -> None:
+    """Tie the keys to widgets of this run, and the table of them to '?'.
+
+    Args:
+        keys: of this screen.
+        seen: what the screen is called in its heading and, of a case, the finding that is looked at: a key that was
+            pressed before that was drawn, or while something else was, does nothing.
+    """
     with st.container(key="keys"):
-        _component(key="listener", data={one.name: one.widget for one in keys if one.widget} | {"?": "help"})
+        run = st.session_state[_RUN] = st.session_state.get(_RUN, 0) + 1
+        tied = {one.name: one.widget for one in keys if one.widget} | {"?": "help"}
+        _component(
+            key="listener", data={"keys": tied, "seen": "\n".join(seen), "run": run}, on_again_change=lambda: None
+        )
 
 
 def button(keys: Iterable[Key]) -> None:

@@ -161,7 +161,7 @@ def _over_time(drift: Drift) -> None:
         st.html(_table(words.DRIFT_HEADS, rows))
     _figures("cases", [("", "", drift_plots.cases("cases", drift))], wide=True)
     for group, title in words.DRIFT_GROUPS.items():
-        found = [item for item in drift.items if item.group == group]
+        found = [item for item in drift.items if item.group == group and any(point.cases for point in item.points)]
         st.html(f"<h3>{escape(title)}</h3>")
         if not found:
             _empty(words.DRIFT_NOBODY)

@@ -10,6 +10,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const list = lists.get(box) ?? { html: "", at: 0 };
   lists.set(box, list);
   const buttons = () => [...box.querySelectorAll("tbody button")];
+  const named = () => buttons()[list.at]?.textContent;
   const mark = (at) => {
     list.at = Math.min(Math.max(at, 0), buttons().length - 1);
     box.querySelectorAll("tbody tr").forEach((row, place) => row.toggleAttribute("data-at", place === list.at));
@@ -30,7 +31,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const row = event.target.closest("tbody tr");
     if (!row) return;
     mark([...row.parentElement.children].indexOf(row));
-    setTriggerValue("open", list.at);
+    setTriggerValue("open", named());
   };
   box.onfocusin = (event) => {
     const at = buttons().indexOf(event.target);
@@ -39,8 +40,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const pressed = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPING) || document.querySelector(MENU)) return;
     if (event.key in MOVES && !event.target.matches("[role=radio], [role=combobox]")) move(list.at + MOVES[event.key]);
-    else if (event.key === "Enter" && event.target === document.body) setTriggerValue("open", list.at);
-    else if (event.key === "c" && !event.repeat) setTriggerValue("claim", list.at);
+    else if (event.key === "Enter" && event.target === document.body) setTriggerValue("open", named());
+    else if (event.key === "c" && !event.repeat) setTriggerValue("claim", named());
     else return;
     event.preventDefault();
     event.stopPropagation();

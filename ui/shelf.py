@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import PIL.Image
 import streamlit as st
 
 from medmm.errors import Reason
-from medmm.read.dicom.voi import Window
+from medmm.read.dicom.voi import Window, asked_first
 from medmm.read.guard import RefusedError
 from medmm.read.sources.source import Source
 from medmm.read.view import DisplaySet, FrameOrigin, Pixels, frame_of, open_study, read_pixels
@@ -47,12 +48,15 @@ class Shown:
     """Why it is not what it should be."""
     is_original: bool = True
     """Whether its pixels are those of the file, so that a region on it has coordinates there."""
+    asked: tuple[float, float] | None = None
+    """Centre and width in which the model was given it, where the cohort asked for others than its files state."""
 
     def pixels(self) -> Pixels:
         """Its pixels, from memory if they are there. Raises as read_pixels."""
         if self.source is None:
             return _kept_pictures(self.pictures)
-        return _remembered(self.display, partial(read_pixels, self.source, self.display))
+        pixels = _remembered(self.display, partial(read_pixels, self.source, self.display))
+        return replace(pixels, windows=asked_first(pixels.windows, self.asked)) if self.asked else pixels
 
 
 def shelve(evidence: Evidence, films: Path) -> tuple[Shown, ...]:
@@ -117,27 +121,25 @@ def _identified(
     if not claimed:
         return Shown(identity, display, {}, prior, _source(origin))
     pixels = _remembered(display, decode)
-    pairs = (
-        (frame_of(display, pixels, film.digest, film.instance_uid, origin.windows), place)
-        for place, film in claimed.items()
-    )
-    seen = {frame: place for frame, place in pairs if frame is not None}
-    return Shown(identity, display, seen, prior, _source(origin)) if seen else None
+    for asked in (None, *origin.windows):
+        pairs = (
+            (frame_of(display, pixels, film.digest, film.instance_uid, [asked] if asked else []), place)
+            for place, film in claimed.items()
+        )
+        if seen := {frame: place for frame, place in pairs if frame is not None}:
+            return Shown(identity, display, seen, prior, _source(origin), asked=asked)
+    return None
 
 
 def _pictures(lost: Mapping[int, Film], films: Path, prior: bool, why: str) -> Iterator[Shown]:
-    """Films by themselves, and the slices of one series together."""
-    groups: dict[str, list[int]] = {}
+    """Films by themselves, and the slices of one series and size together; what has no picture is left out."""
+    groups: dict[tuple[str, int, int], list[int]] = {}
     for place, film in lost.items():
-        groups.setdefault(film.series_uid if film.part else f"film {place}", []).append(place)
-    for places in groups.values():
+        with suppress(OSError), PIL.Image.open(picture_path(films, film.digest)) as picture:
+            groups.setdefault((film.series_uid if film.part else f"film {place}", *picture.size), []).append(place)
+    for (_, columns, rows), places in groups.items():
         paths = tuple(picture_path(films, lost[place].digest) for place in places)
         first = lost[places[0]]
-        try:
-            with PIL.Image.open(paths[0]) as picture:
-                columns, rows = picture.size
-        except OSError:
-            continue
         frames = tuple(FrameOrigin("", lost[place].digest, lost[place].instance_uid, 1, 1) for place in places)
         display = DisplaySet(
             frames, rows, columns, first.modality, first.series_uid, first.view, is_stack=bool(first.part)

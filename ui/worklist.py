@@ -21,8 +21,8 @@ from ui.folder import priorities
 from ui.keys import Key
 from ui.say import ago, escape, literal, moment, name, percents
 
-FILTERS = ("status", "label", "only", "search", "order")
-"""Names of the filters in the session; they outlive a look at a case."""
+_FILTERS = ("status", "label", "only", "search", "order")
+"""Names of the filters in the session."""
 PAGE = 50
 """Rows that are read and drawn at once."""
 _UNCERTAIN, _UNLIKE = "uncertain", "unlike"
@@ -103,6 +103,20 @@ def forget() -> None:
     st.session_state.pop("list", None)
 
 
+def keep() -> None:
+    """Have the filters outlive a look at something else, where their fields are not drawn."""
+    for key in _FILTERS:
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
+
+
+def clear() -> None:
+    """Show every case."""
+    for key in _FILTERS:
+        st.session_state.pop(key, None)
+    _first_page()
+
+
 def show(store: Store, out: Path, reader: Reader, open_case: Open, *, blind: bool) -> None:
     """Draw the list.
 
@@ -114,7 +128,7 @@ def show(store: Store, out: Path, reader: Reader, open_case: Open, *, blind: boo
         blind: whether what the model says is left out.
     """
     loaded = _loaded(store, out, reader)
-    keys.listen(_KEYS)
+    keys.listen(_KEYS, words.WORKLIST)
     _head(store, reader, loaded, open_case)
     _filters(loaded, blind=blind)
     if loaded.rows:
@@ -237,17 +251,16 @@ def _filters(loaded: Loaded, *, blind: bool) -> None:
 
 def _table(store: Store, reader: Reader, loaded: Loaded, open_case: Open, *, blind: bool) -> None:
     def opened() -> None:
-        at = _place(st.session_state["rows"].get("open"), loaded.rows)
+        at = _place(loaded.rows, st.session_state["rows"].get("open"))
         if at is not None:
             open_case(loaded.rows, at)
 
     def claimed() -> None:
-        at = _place(st.session_state["rows"].get("claim"), loaded.rows)
+        at = _place(loaded.rows, st.session_state["rows"].get("claim"))
         if at is not None:
             _claim(store, reader, loaded.rows[at])
 
-    last = st.session_state.get("last")
-    at = next((n for n, row in enumerate(loaded.rows) if row.prediction.case_id == last), 0)
+    at = _place(loaded.rows, st.session_state.get("last")) or 0
     if problem := st.session_state.pop("claim_problem", ""):
         st.warning(literal(problem), icon=":material/front_hand:")
     _rows(
@@ -258,9 +271,9 @@ def _table(store: Store, reader: Reader, loaded: Loaded, open_case: Open, *, bli
     )
 
 
-def _place(said: object, rows: Sequence[WorklistRow]) -> int | None:
-    """A row that the page named, which may name anything."""
-    return said if isinstance(said, int) and 0 <= said < len(rows) else None
+def _place(rows: Sequence[WorklistRow], case_id: object) -> int | None:
+    """Where a case is in the list, if it is."""
+    return next((n for n, row in enumerate(rows) if row.prediction.case_id == case_id), None)
 
 
 def _claim(store: Store, reader: Reader, row: WorklistRow) -> None:
@@ -271,7 +284,7 @@ def _claim(store: Store, reader: Reader, row: WorklistRow) -> None:
         else:
             held = store.trail.claim(reader, row.shown)
             if held.who != reader.name:
-                st.session_state["claim_problem"] = words.RELEASED_BY_ANOTHER.format(held.who)
+                st.session_state["claim_problem"] = words.HELD_BY.format(held.who)
     except StoreError as problem:
         st.session_state["claim_problem"] = str(problem)
     st.session_state["last"] = row.prediction.case_id
@@ -300,13 +313,7 @@ def _nothing(loaded: Loaded) -> None:
     """Say why the list is empty, and the way out."""
     done = loaded.asked.filters.status == "not reviewed" and loaded.counts.status["not reviewed"] == 0
     st.info(words.ALL_DONE if done else words.NONE_FITS)
-    st.button(words.CLEAR, key="clear", on_click=_clear)
-
-
-def _clear() -> None:
-    for key in FILTERS:
-        st.session_state.pop(key, None)
-    _first_page()
+    st.button(words.CLEAR, key="clear", on_click=clear)
 
 
 def table(rows: Sequence[WorklistRow], now: datetime, *, blind: bool) -> str:

@@ -42,11 +42,12 @@ def hidden_windows(model: Model, case: Features, number: int, image: Image) -> T
         model: the one that answered.
         case: encoded by it.
         number: of the picture among `case.layout.pictures`, not a plane of a volume encoder.
-        image: that picture.
+        image: that picture, whole or read in part.
     """
     whole = model.network(collate([case]))[0]
-    placed = case.layout.pictures[number].placement
-    blurred = blur(image.pixels, max(image.pixels.shape[:2]) / _CELLS)
+    rows, columns = image.pixels.shape[:2]
+    placed = replace(case.layout.pictures[number].placement, rows=rows, columns=columns)
+    blurred = blur(image.pixels, max(rows, columns) / _CELLS)
     lost, asked = torch.zeros(len(model.labels), _CELLS, _CELLS), torch.zeros(_CELLS, _CELLS)
     for y, x in np.argwhere(placed.covered((_CELLS, _CELLS)).reshape(_CELLS, _CELLS)):
         shown, place = image.pixels.copy(), placed.window((_CELLS, _CELLS), y, x, 2)

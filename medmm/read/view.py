@@ -18,7 +18,7 @@ from pydicom import Dataset
 from medmm.case import Volume
 from medmm.errors import Reason
 from medmm.read.dicom.display import modality_values, padding_in, show_colour, why_inverted
-from medmm.read.dicom.film import UNDECODED, ratio_of, spacing_of
+from medmm.read.dicom.film import LONGEST, UNDECODED, ratio_of, spacing_of
 from medmm.read.dicom.frame import Frame
 from medmm.read.dicom.geometry import offsets_of
 from medmm.read.dicom.header import code, codes, numbers, view_of
@@ -37,8 +37,6 @@ MAX_VIEWED_BYTES = 2**30
 _OPPOSITE = dict(zip("LRAPHF", "RLPAFH", strict=True))
 _OBLIQUE = 0.35
 """A direction is named by every axis of the patient on which it moves more than this for each mm."""
-_LONGEST = 10.0
-"""As in the film's reader: pixels whose sides differ by more are a mistake of the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +216,7 @@ def _describe(part: Part, names: dict[str, str]) -> DisplaySet:
             is_stack=part.is_stack,
             step_mm=_step(part),
             unit=_unit(dataset, header, first.instance.modality),
-            ratio=ratio if 1 / _LONGEST <= ratio <= _LONGEST else 1.0,
+            ratio=ratio if 1 / LONGEST <= ratio <= LONGEST else 1.0,
             spacing_mm=spacing,
             at_detector=bool(remarks) or _is_uncorrected(dataset, spacing),
             edges=_edges(first),

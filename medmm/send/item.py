@@ -51,10 +51,12 @@ class Target(Protocol):
 def items_in(folders: Iterable[Path]) -> list[Item]:
     """All DICOM files of some folders, study by study; folders that are not there have none.
 
+    Hidden files are left out: they are being written, or were when their writer was killed.
+
     Raises:
         StoreError: if a file is not whole.
     """
-    items = [_item(path) for folder in folders for path in sorted(folder.glob("*.dcm"))]
+    items = [_item(path) for folder in folders for path in sorted(folder.glob("[!.]*.dcm"))]
     return sorted(items, key=lambda one: one.study)
 
 

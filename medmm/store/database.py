@@ -25,18 +25,19 @@ _TURN = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_loc
 class Database:
     """An open database of the newest version."""
 
-    def __init__(self, where: Path | str) -> None:
-        """Open a SQLite file, made if it is not there, or a database by URL.
+    def __init__(self, where: Path | str, make: bool) -> None:
+        """Open a SQLite file or a database by URL; with `make`, tables that are not there are made.
 
         Raises:
-            StoreError: if it cannot be opened, is no database, or comes from a newer medmm.
+            StoreError: if it cannot be opened, is no database, comes from a newer medmm, or holds no store and none is
+                to be made.
         """
         self._name = where.name if isinstance(where, Path) else "the store"
         self._engine = _engine(where)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _sqlite_manners)
         with self.transaction(writes=True) as connection:
-            self._migrate(connection)
+            self._migrate(connection, make)
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -61,11 +62,13 @@ class Database:
             problem = StoreError(f"{self._name} cannot be used ({cause})", remedy)
         raise problem from None
 
-    def _migrate(self, connection: Connection) -> None:
+    def _migrate(self, connection: Connection, make: bool) -> None:
         """Bring the database to the newest version, one step after the other."""
         version = 0
         if inspect(connection).has_table(SCHEMA.name):
             version = connection.execute(select(SCHEMA.c.version)).scalar_one()
+        elif not make:
+            raise StoreError(f"{self._name} holds nothing of medmm", "Give the folder or the database of a store")
         if version > len(MIGRATIONS):
             raise StoreError(f"{self._name} was written by a newer medmm", "Use that version to open it")
         for step in MIGRATIONS[version:]:
@@ -83,7 +86,7 @@ def _engine(where: Path | str) -> Engine:
     except (SQLAlchemyError, ModuleNotFoundError) as thrown:
         cause = type(thrown).__name__
     remedy = "Give a path, or a URL of SQLAlchemy for a database whose driver is installed"
-    raise StoreError(f"The address of the store cannot be used ({cause})", remedy)
+    raise StoreError(f"the address of the store cannot be used ({cause})", remedy)
 
 
 def _sqlite_manners(connection: Any, _record: Any) -> None:

@@ -43,19 +43,34 @@ _ALIKE: Mapping[str, float] = MappingProxyType({})
 class Store:
     """Predictions, refusals and the audit trail. Use it as a context manager, or call `close`."""
 
-    def __init__(self, where: Path | str, claim_lasts: timedelta = CLAIM_LASTS) -> None:
-        """Open a SQLite file, made if it is not there, or a database by URL.
+    def __init__(self, where: Path | str, claim_lasts: timedelta = CLAIM_LASTS, *, make: bool = True) -> None:
+        """Open a SQLite file, or a database by URL.
 
         Args:
             where: a path, or a URL of SQLAlchemy: 'postgresql+psycopg://user@host/name'.
             claim_lasts: how long a claim holds.
+            make: whether a store is made where none is.
 
         Raises:
-            StoreError: if it cannot be opened, is no database, or comes from a newer medmm.
+            StoreError: if it cannot be opened, is no database, comes from a newer medmm, or holds no store and none is
+                to be made.
         """
-        self._database = Database(where)
+        self._database = Database(where, make)
         self._claim_lasts = claim_lasts
         self.trail = Trail(self._database, claim_lasts)
+
+    @classmethod
+    def existing(cls, where: Path | str) -> Self:
+        """Open the store of a folder that was scored, or of a database by URL; none is made.
+
+        Raises:
+            StoreError: if there is none, or as `Store`.
+        """
+        if isinstance(where, str):
+            return cls(where, make=False)
+        if not (where / STORE).is_file():
+            raise StoreError(f"there is no {STORE} in the folder", "Give the folder that 'medmm score' wrote")
+        return cls(where / STORE, make=False)
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +127,17 @@ class Store:
         query = select(PREDICTION.c.model_id).group_by(PREDICTION.c.model_id).order_by(newest.desc())
         with self._database.transaction() as connection:
             return tuple(connection.execute(query).scalars())
+
+    def latest_model(self) -> str:
+        """Id of the model that scored last.
+
+        Raises:
+            StoreError: if nothing was scored.
+        """
+        models = self.models()
+        if not models:
+            raise StoreError("nothing was scored here yet", "Score studies with 'medmm score'")
+        return models[0]
 
     def worklist(
         self,

@@ -75,7 +75,7 @@ def decode_rle(frame: bytes, runner: DecodeRunner) -> bytes:
 
     pixels, size, rest = runner.rows * runner.columns, *divmod(runner.bits_allocated, 8)
     count, *offsets = struct.unpack_from("<16L", frame)
-    if rest or count != runner.samples_per_pixel * size:
+    if rest or count != runner.samples_per_pixel * size or count > len(offsets):
         raise ValueError(f"{count} segments for {runner.samples_per_pixel} samples of {runner.bits_allocated} bits")
     decoded = np.empty((runner.samples_per_pixel, pixels, size), np.uint8)
     ends = [*offsets[1:count], len(frame)]

@@ -114,13 +114,18 @@ def window_in(dataset: Dataset, remarks: list[str]) -> tuple[float, float, str] 
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise RefusedError(Reason.UNSUPPORTED, "has a VOI LUT Function that DICOM does not define", "Export it again")
-    if not widths[0] >= (1 if function == "LINEAR" else np.nextafter(0, 1)):
+    if not is_window(centres[0], widths[0], function):
         remarks.append(concern(f"VOI window of width {widths[0]:g} is not valid and was left out"))
         return None
     several = f" (first of {len(centres)})" if len(centres) > 1 else ""
     kind = "" if function == "LINEAR" else f" {function}"
     remarks.append(f"VOI window {centres[0]:g}/{widths[0]:g}{kind}{several}")
     return centres[0], widths[0], function
+
+
+def is_window(centre: float, width: float, function: str) -> bool:
+    """Whether a window is one: numbers, and a width of at least 1, or above 0 where it is not LINEAR (PS3.3 C.11.2)."""
+    return bool(np.isfinite([centre, width]).all()) and width >= (1 if function == "LINEAR" else np.nextafter(0, 1))
 
 
 def why_inverted(dataset: Dataset) -> str:

@@ -22,7 +22,7 @@ _OVERLAYS = range(0x6000, 0x6020, 2)
 """Groups of overlays (PS3.3 C.9.2)."""
 _SQUARE = 1.01
 """Pixels whose sides differ by a smaller factor count as square."""
-_LONGEST = 10.0
+LONGEST = 10.0
 """Pixels whose sides differ by a larger factor are a mistake of the header, and are kept as they are."""
 
 
@@ -185,7 +185,7 @@ def _squared(
     """
     if 1 / _SQUARE < ratio < _SQUARE:
         return pixels, grid, spacing, ()
-    if not 1 / _LONGEST <= ratio <= _LONGEST:
+    if not 1 / LONGEST <= ratio <= LONGEST:
         return pixels, grid, spacing, kept_oblong(ratio)
     down, across = max(1.0, ratio), max(1.0, 1 / ratio)
     size = (round(pixels.shape[1] * across), round(pixels.shape[0] * down))
