@@ -1,9 +1,8 @@
 """Pictures of every page of the review screen, light and dark, as a browser shows them.
 
-python -m benchmarks.screenshot .demo/scored docs --finding "lung cancer"
+python -m benchmarks.screenshot .demo/scored docs/screens --finding pneumothorax
 
-Into the folder go review-worklist.png, review-case.png, review-note.png, review-keys.png, review-model.png and
-review-login.png, each a second time with -dark.
+Into the folder go worklist.png, case.png, note.png, keys.png, model.png and login.png, each a second time with -dark.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from ui import words
 from ui.serve import Place, free_port, start, stop
 
 _PATIENCE_MS = 120_000
+_UNREADY = ("while the study is read", "Loading …")
+"""What the viewer says until the film's own pixels are there."""
 _SETTLED_MS = 3_000
 """How long a page has to finish drawing."""
 
@@ -50,10 +51,10 @@ def main() -> int:
         process, address = start(arguments.scored)
         try:
             for name, go in pages.items():
-                take(browser, address, arguments.pictures / f"review-{name}", size, go)
+                take(browser, address, arguments.pictures / name, size, go)
         finally:
             stop(process)
-        take_login(browser, arguments.scored, arguments.pictures / "review-login", size)
+        take_login(browser, arguments.scored, arguments.pictures / "login", size)
     return 0
 
 
@@ -68,6 +69,8 @@ def take(browser: Browser, address: str, picture: Path, size: tuple[int, int], g
         page.get_by_role("heading").first.wait_for()
         go(page)
         page.wait_for_timeout(_SETTLED_MS)
+        for text in _UNREADY:
+            page.get_by_text(text).wait_for(state="hidden")
         page.screenshot(path=picture.with_name(f"{picture.name}{mark}.png"))
         context.close()
 

@@ -18,7 +18,7 @@ from medmm.judge import drift as rules
 from medmm.judge import drift_plots
 from medmm.judge.drift import Drift, Item, Scoring, judge_drift, percent, plain
 from medmm.judge.page import render
-from medmm.store.store import STORE, Store
+from medmm.store.store import Store
 from pipelines import terminal
 
 PAGE, NUMBERS = "monitor.html", "monitor.json"
@@ -36,9 +36,7 @@ def monitor_folder(out: Path, report: Path | None = None) -> tuple[Drift, ...]:
     Raises:
         StoreError: if nothing was scored there, or the store cannot be used.
     """
-    if not (out / STORE).is_file():
-        raise StoreError(f"there is no {STORE} in the folder", "Give the folder that 'medmm score' wrote")
-    with Store(out / STORE) as store:
+    with Store.existing(out) as store:
         found = tuple(judge_drift(model, _history(store, model)) for model in store.models())
     if not found:
         raise StoreError("nothing was scored in the folder yet", "Score studies into it with 'medmm score'")

@@ -312,6 +312,20 @@ def test_a_pacs_without_room_is_asked_again(out: Path, pacs: Pacs) -> None:
     assert acknowledged(out) == ALL
 
 
+def test_an_object_for_which_there_is_never_room_does_not_hold_up_the_others(out: Path, pacs: Pacs) -> None:
+    def answer(uids: list[str]) -> tuple[int, object]:
+        taken = [uid for uid in uids if uid != ALL[0]]
+        return 202, stored(*taken) | (failed({ALL[0]: 0xA700}) if ALL[0] in uids else {})
+
+    pacs.answer = answer
+
+    done = send(out, pacs.url, "--patience", "0")
+
+    assert done.exit_code == 2
+    assert acknowledged(out) == ALL[1:]
+    assert "1 wait: the PACS has no room" in done.stdout
+
+
 def test_what_is_accepted_and_not_named_is_not_taken_for_stored(out: Path, pacs: Pacs) -> None:
     pacs.answer = lambda uids: (202, stored(*uids[1:]))
 

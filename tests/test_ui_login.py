@@ -226,7 +226,9 @@ def test_an_auth_file_that_is_wrong_is_said_before_anything_listens(
     assert "very-secret" not in str(problem.value)
 
 
-@pytest.mark.parametrize("began", [None, True, "now", float("nan"), NOW + 3600])
+@pytest.mark.parametrize(
+    "began", [None, True, "now", float("nan"), NOW + 3600], ids=["none", "true", "word", "nan", "later"]
+)
 def test_a_login_that_does_not_say_when_it_began_has_ended(began: object) -> None:
     assert Access().until({"iat": began}) is None
 

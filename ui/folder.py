@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medmm.errors import ConfigError, StoreError
-from medmm.store.store import STORE, Store
+from medmm.store.store import Store
 from medmm.write.picture import FILMS
 
 STORE_URL = "MEDMM_STORE"
@@ -28,10 +28,7 @@ def open_store(out: Path, url: str | None = None) -> Store:
     Raises:
         StoreError: if it is not a scored folder, nothing was scored in it, or the database cannot be reached.
     """
-    path, url = out / STORE, url or os.environ.get(STORE_URL)
-    if not url and not path.is_file():
-        raise StoreError(f"The folder holds no {STORE}", _REMEDY)
-    store = Store(url or path)
+    store = Store.existing(url or os.environ.get(STORE_URL) or out)
     if not store.models():
         store.close()
         raise StoreError("Nothing has been scored in this folder yet", _REMEDY)

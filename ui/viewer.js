@@ -3,6 +3,7 @@
 const AHEAD = 32;
 const MOST_BYTES = 2 ** 28;
 const PATIENCE_MS = 5000;
+const HASTE_MS = 1000;
 const TOOLS = { w: "level", p: "pan", z: "magnify", d: "region" };
 const kept = { opacity: 0.55, shown: true, tool: "level", fps: 15 };
 
@@ -28,11 +29,12 @@ class Viewer {
     if (!this.panes) this.begin();
     this.panes.forEach((pane) => this.renew(pane));
     this.panes.forEach((pane) => this.observer.observe(pane.host));
+    const lost = this.asked && !this.said.answer; // the page was drawn anew, maybe amid the answer
     if (this.said.answer) this.asked = 0;
     if (this.playing) this.play(true);
     this.refresh();
     this.panes.forEach((pane) => pane.redraw());
-    this.ask();
+    this.ask(lost ? HASTE_MS : PATIENCE_MS);
   }
 
   receive(part, bytes) {
@@ -122,15 +124,16 @@ class Viewer {
   }
 
   /** Ask for what is lacking once the last answer has come, and again if it does not come. */
-  ask() {
+  ask(patience = PATIENCE_MS) {
     clearTimeout(this.retry);
-    if (!this.asked || performance.now() - this.asked >= PATIENCE_MS) {
+    if (!this.asked || performance.now() - this.asked >= patience) {
       const wanted = this.lacking();
       if (!wanted.length) return;
       this.asked = performance.now();
       this.trigger("want", wanted);
+      patience = PATIENCE_MS;
     }
-    this.retry = setTimeout(() => this.ask(), PATIENCE_MS);
+    this.retry = setTimeout(() => this.ask(patience), patience);
   }
 
   /** The nearest frames and overlays that are not here; if there are none, the files behind the kept pictures. */

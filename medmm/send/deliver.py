@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medmm.send.item import Item, Target
 from medmm.send.ledger import Ledger
-from medmm.send.status import Answer, UnavailableError
+from medmm.send.status import Answer, NoRoomError, UnavailableError
 
 _AT_ONCE, _BYTES_AT_ONCE = 20, 2**26
 """Objects in one request or association, and their bytes; a larger one goes alone."""
@@ -42,6 +42,7 @@ def deliver(
     """Send what is not acknowledged yet; what is acknowledged is in the ledger before more is sent.
 
     While the PACS is away it is asked again after random times whose limit doubles (full jitter), at most a minute.
+    Objects for which it has no room are waited for as long, once a run, and do not hold up those after them.
 
     Args:
         items: study by study.
@@ -62,6 +63,8 @@ def deliver(
             for answer in _until_answered(batch, target, ledger, patience_s):
                 told.append(answer)
                 progress(known + len(told), len(items))
+        except NoRoomError as problem:
+            away, patience_s = str(problem), 0.0
         except UnavailableError as problem:
             away = str(problem)
             break
@@ -99,7 +102,7 @@ def _until_answered(batch: list[Item], target: Target, ledger: Ledger, patience_
                 del left[answer.uid]
                 yield answer
             if left:
-                raise UnavailableError("has no room, or does not say what it stored")
+                raise NoRoomError("has no room, or does not say what it stored")
 
 
 def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:

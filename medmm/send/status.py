@@ -44,3 +44,7 @@ class Answer:
 
 class UnavailableError(Exception):
     """The PACS cannot take anything now, in words without its address."""
+
+
+class NoRoomError(UnavailableError):
+    """The PACS answers, and does not take some objects now; it may take others."""

@@ -36,8 +36,12 @@ class Database:
         self._engine = _engine(where)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _sqlite_manners)
-        with self.transaction(writes=True) as connection:
-            self._migrate(connection, make)
+        try:
+            with self.transaction(writes=True) as connection:
+                self._migrate(connection, make)
+        except StoreError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of every connection."""
