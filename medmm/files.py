@@ -22,7 +22,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except BaseException as problem:
         temporary.unlink(missing_ok=True)
-        if isinstance(problem, OSError) and problem.filename is None:
+        if isinstance(problem, OSError) and problem.errno and problem.filename is None:
             problem.filename = str(path)  # a full disk does not say where it is full
         raise
     if os.name == "posix":  # elsewhere a folder cannot be opened

@@ -81,9 +81,9 @@ def test_what_was_encoded_once_is_not_decoded_again_and_is_the_same(
     first = by_id(encoded(cohort, encoders, tmp_path / "cache"))
     asked: list[str] = []
 
-    def watched(cohort: Cohort, rows: Any, workers: int | None) -> Any:
+    def watched(cohort: Cohort, rows: Any, workers: int | None, enough: int | None) -> Any:
         asked.extend(row.case_id for row in rows)
-        return read_cases(cohort, rows, workers)
+        return read_cases(cohort, rows, workers, enough)
 
     monkeypatch.setattr("medmm.learn.encode.read_cases", watched)
 

@@ -444,7 +444,7 @@ def test_the_typical_picture_is_of_training_cases_and_is_read_once(
     prepared = prepare(run.cohort, dials(), features, Diary(), workers=1)
     chosen = prepared.by_part(split_patients(prepared.patients, dials().split, dials().training.seed))
 
-    def never(*given: object) -> None:
+    def never(*given: object, **dials: object) -> None:
         raise AssertionError("read again")
 
     monkeypatch.setattr("medmm.learn.typical.read_cases", never)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,8 +95,13 @@ def open_case(page: Page, case_id: str) -> None:
 
 def search(page: Page, text: str) -> None:
     page.locator(".mm-list tr[data-at]").wait_for()
-    page.keyboard.press("/")
-    expect(page.get_by_label("Case id")).to_be_focused()
+    field = page.get_by_label("Case id")
+    for _ in range(20):  # keys are heard as soon as the page listens, which is a moment after its rows are there
+        page.keyboard.press("/")
+        with suppress(AssertionError):
+            expect(field).to_be_focused(timeout=1000)
+            break
+    expect(field).to_be_focused()
     page.keyboard.type(text)
     page.keyboard.press("Enter")
 

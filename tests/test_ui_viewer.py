@@ -32,7 +32,7 @@ from tests.viewer_page import LOG, serving
 from ui.shelf import kept, shelve
 
 ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-PATIENCE_MS = 15_000
+PATIENCE_MS = 45_000
 CANARY = "canary-patient-4711"
 ROWS, COLUMNS = 48, 40
 TITLES = {
