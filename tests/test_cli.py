@@ -105,7 +105,7 @@ def test_a_folder_that_is_no_model_is_one_line(sample: Path, tmp_path: Path) -> 
 def test_a_folder_that_was_not_scored_cannot_be_reviewed(tmp_path: Path) -> None:
     done = medmm("review", tmp_path, "--no-browser")
 
-    assert_one_line(done, "Give the folder that `medmm score` wrote")
+    assert_one_line(done, "Give the folder that 'medmm score' wrote")
     assert list(tmp_path.iterdir()) == []
 
 

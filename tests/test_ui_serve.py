@@ -83,7 +83,7 @@ def test_no_free_port_at_all_is_one_line() -> None:
 
 @pytest.mark.parametrize("begin", [serve.start, serve.review])
 def test_a_folder_that_is_not_a_scored_one_is_refused_before_anything_starts(tmp_path: Path, begin: object) -> None:
-    with pytest.raises(StoreError, match="Give the folder that `medmm score` wrote"):
+    with pytest.raises(StoreError, match="Give the folder that 'medmm score' wrote"):
         begin(tmp_path)  # type: ignore[operator]  # both take the folder first
 
     assert list(tmp_path.iterdir()) == []

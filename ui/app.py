@@ -19,8 +19,8 @@ from medmm.errors import MedmmError
 from medmm.store.events import Reader
 from medmm.store.store import Store
 from medmm.store.worklist import WorklistRow
+from medmm.write.paint import COOL, WARM
 from ui import case, login, words, worklist
-from ui.colour import COOL, WARM
 from ui.folder import open_store
 from ui.say import SUPPORT, escape, literal
 from ui.sitting import Sitting, sit

@@ -154,7 +154,20 @@ def _films(sitting: Sitting, out: Path, explanation: Explanation) -> None:
     if not scored.evidence.films:
         st.html(_EMPTY.format(words.NO_IMAGE))
         return
-    viewer.show(scored, explanation, films_folder(out), _outline(sitting), overlay=not sitting.is_hidden)
+    drawn = _mark(sitting)
+    viewer.show(
+        scored,
+        explanation,
+        films_folder(out),
+        _outline(sitting),
+        overlay=not sitting.is_hidden,
+        is_stale=lambda: _mark(sitting) != drawn,
+    )
+
+
+def _mark(sitting: Sitting) -> object:
+    """Differs once the page shows something else than what holds."""
+    return sitting.mark, st.session_state.get("sitting") is sitting, st.session_state.get(EVIDENCE)
 
 
 def _outline(sitting: Sitting) -> Outline | None:

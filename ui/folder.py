@@ -15,7 +15,7 @@ STORE_URL = "MEDMM_STORE"
 """Environment variable with the URL of a store that is not in the folder; it may hold a password."""
 PRIORITIES = "priorities.toml"
 """Beside the store, if somebody wrote it: label = weight, as in `pneumothorax = 5`; 1 for one that is not named."""
-_REMEDY = "Give the folder that `medmm score` wrote"
+_REMEDY = "Give the folder that 'medmm score' wrote"
 
 
 def open_store(out: Path, url: str | None = None) -> Store:

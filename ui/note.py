@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from medmm.result import WordWeight
-from ui.colour import COOL, FULL, WARM
+from medmm.write.paint import COOL, FULL, WARM
 from ui.say import escape, signed
 
 _STRONGEST = 0.55

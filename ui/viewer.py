@@ -63,7 +63,13 @@ _component = st.components.v2.component(
 
 
 def show(
-    scored: ScoredCase, explanation: Explanation, films: Path, outline: Outline | None = None, *, overlay: bool = True
+    scored: ScoredCase,
+    explanation: Explanation,
+    films: Path,
+    outline: Outline | None = None,
+    *,
+    overlay: bool = True,
+    is_stale: Callable[[], bool] = lambda: False,
 ) -> None:
     """Draw all films and volumes of a case, those of the prior study too.
 
@@ -73,12 +79,14 @@ def show(
         films: the folder of the pictures that were kept when the case was scored.
         outline: a region that was kept for this finding, to be shown again.
         overlay: False while the reader is not to see what the model says.
+        is_stale: whether the page around the viewer shows what does not hold any more: a button that is pressed in the
+            instant in which the viewer asks for pixels is answered here, and nothing else would be drawn.
     """
     held = st.session_state.get(_HELD)
     key = _key(scored)
     if held is None or held.key != key:
         held = st.session_state[_HELD] = _Held(key, kept(scored.evidence, films))
-    _draw(held, scored, explanation, films, outline, overlay)
+    _draw(held, scored, explanation, films, outline, overlay, is_stale)
 
 
 def drawn(scored: ScoredCase, label: str) -> Outline | None:
@@ -119,9 +127,17 @@ class _Held:
 
 @st.fragment
 def _draw(
-    held: _Held, scored: ScoredCase, explanation: Explanation, films: Path, outline: Outline | None, overlay: bool
+    held: _Held,
+    scored: ScoredCase,
+    explanation: Explanation,
+    films: Path,
+    outline: Outline | None,
+    overlay: bool,
+    is_stale: Callable[[], bool],
 ) -> None:
     """The component, redrawn by itself when it asks for something."""
+    if is_stale():
+        st.rerun()
     key = f"viewer-{held.key[1]}"
 
     def take(said: str, put: Callable[[Any], None]) -> Callable[[], None]:
