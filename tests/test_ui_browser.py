@@ -7,24 +7,22 @@ another machine.
 from __future__ import annotations
 
 import http.client
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from medmm.store.store import Store
+from tests.browser import launched
 from tests.scored import MODEL, SCRIPT, scored_case, write_scored
 from ui import serve
 
 CANARY = "canary-patient-4711"
 CONTESTED = "contested"
 NOTE = "Canaryword in the note of a smoker."
-QUIET = "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
-ARGUMENTS = [*QUIET.split(), "--disable-sync", "--no-first-run"]
 PATIENCE_MS = 20_000
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -43,12 +41,8 @@ class Screen:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "these tests need chromium on the path: apt-get install chromium"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield launched
-        launched.close()
+    with launched() as chromium:
+        yield chromium
 
 
 @pytest.fixture(scope="module")

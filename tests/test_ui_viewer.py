@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from medmm.case import Image
 from medmm.config import ImageRule
@@ -26,12 +25,12 @@ from medmm.result import Evidence, Film, Overlay, ScoredCase
 from medmm.slices import Picture, part_of, pictures_of
 from medmm.store.store import Store
 from medmm.write.picture import write_picture
+from tests.browser import launched
 from tests.dicom_files import ramp, slices, write, write_stack
 from tests.scored import MODEL, ORIGIN, scored_case, write_scored
 from tests.viewer_page import LOG, serving
 from ui.shelf import kept, shelve
 
-ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
 PATIENCE_MS = 45_000
 CANARY = "canary-patient-4711"
 ROWS, COLUMNS = 48, 40
@@ -117,17 +116,13 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
 @pytest.fixture(scope="module")
 def tab(screen: tuple[Path, str]) -> Iterator[tuple[Page, list[str]]]:
     """One page for all tests, and what failed in it."""
-    chromium = shutil.which("chromium")
-    assert chromium, "these tests need chromium on the path: apt-get install chromium"
     failures: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with launched() as browser:
         shown = browser.new_page(viewport={"width": 1000, "height": 800})
         shown.set_default_timeout(PATIENCE_MS)
         shown.on("pageerror", lambda failure: failures.append(str(failure)))
         shown.goto(screen[1])
         yield shown, failures
-        browser.close()
 
 
 @pytest.fixture
