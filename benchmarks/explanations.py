@@ -29,11 +29,11 @@ from medmm.case import Case
 from medmm.errors import CohortError, DataError
 from medmm.explain.contribution import predict
 from medmm.explain.explanation import explain, worth_a_look
-from medmm.explain.hiding import pieces, without
+from medmm.explain.hiding import Questions, pieces
 from medmm.explain.words import word_units, words
 from medmm.judge.metrics import Estimate, resample_patients, share
 from medmm.learn.evaluate import read_split
-from medmm.model.batch import Features, collate
+from medmm.model.batch import Features
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, read_case, read_cohort
 from medmm.result import Prediction
@@ -138,8 +138,8 @@ def words_count(model: Model, asked: Sequence[Asked], seed: int) -> Share:
         units = word_units(one.features, one.case.note.text, 10_000)
         if len(units) < 2 * _TOP:
             continue
-        batch = collate([one.features])
-        spoken = words(model, one.features, one.case.note.text)
+        questions = Questions(model, one.features)
+        spoken = words(questions, one.case.note.text)
         for finding in one.said.flagged:
             label = model.labels.index(finding.label)
             worth = np.array([word.log_odds for word in spoken[label]])
@@ -149,7 +149,7 @@ def words_count(model: Model, asked: Sequence[Asked], seed: int) -> Share:
             others = np.setdiff1d(np.arange(len(units)), top)
             sets = [top, *(rng.choice(others, _TOP, replace=False) for _ in range(_DRAWS))]
             hidden = torch.stack([pieces(one.features, [sum((units[k] for k in chosen), ())])[0] for chosen in sets])
-            after = without(model, batch, note=hidden)[:, label].numpy()
+            after = questions.without(note=hidden)[:, label].numpy()
             held.append(bool(after[0] < np.median(after[1:])))
             patients.append(one.row.patient_id)
     return _share("three top words cost more than three others", held, patients, seed)

@@ -31,6 +31,7 @@ from benchmarks.accuracy.table import machine, versions
 from medmm.case import Image
 from medmm.errors import CohortError
 from medmm.explain.contribution import predict
+from medmm.explain.hiding import Questions
 from medmm.explain.occlusion import blur, shown_as
 from medmm.explain.overlay import DEFAULT, METHODS, WINDOWS, overlays
 from medmm.judge.faithfulness import area_under, correlation, highest, mass_inside, points_at
@@ -137,7 +138,7 @@ def maps_of(model: Model, asked: Asked, methods: Sequence[str], seed: int) -> di
         if method == WINDOWS and not images:
             continue
         try:
-            found[method] = overlays(model, asked.case, method, images)[asked.label][0].heatmap()
+            found[method] = overlays(Questions(model, asked.case), method, images)[asked.label][0].heatmap()
         except ValueError:  # no trunks, or no cross-modal attention: the table has no such line
             continue
     rows, columns = asked.image.pixels.shape[:2]
@@ -261,7 +262,10 @@ def changed(step: str, model: Model, other: Model, some: Sequence[Asked], method
         again = shown_as(other, _by(other, one.case), 0, one.image)
         for method in methods:
             try:
-                maps = [overlays(m, case, method)[one.label][0] for m, case in ((model, one.case), (other, again))]
+                maps = [
+                    overlays(Questions(m, case), method)[one.label][0]
+                    for m, case in ((model, one.case), (other, again))
+                ]
             except ValueError:  # as in `maps_of`
                 continue
             pairs[method].append(similarity(*maps))

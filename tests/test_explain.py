@@ -13,6 +13,7 @@ from medmm.case import MODALITIES
 from medmm.explain.contribution import Subset, predict, shapley
 from medmm.explain.counterfactual import deletion
 from medmm.explain.explanation import explain, worth_a_look
+from medmm.explain.hiding import Questions
 from medmm.explain.overlay import PATCHES
 from medmm.model.batch import Batch, Features, ImageLayout, Layout, collate
 from medmm.model.folder import Model
@@ -394,7 +395,7 @@ def test_only_of_labels_that_are_asked_about_it_is_said_without_what_they_would_
     found = explain(model, case, NOTE, deletions=LABELS[1:2])
 
     assert [one.label for one in found if one.deletion is not None] in ([], [LABELS[1]])
-    assert found[1].deletion == deletion(model, case, NOTE, 1)
+    assert found[1].deletion == deletion(Questions(model, case), NOTE, 1)
     assert all(one.deletion is None for one in explain(model, case, NOTE))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medmm.explain.counterfactual import deletion
+from medmm.explain.hiding import Questions
 from medmm.model.batch import Batch, Features, ImageLayout, Layout, collate
 from medmm.model.folder import Model
 from medmm.placement import Placement
@@ -90,13 +91,13 @@ def adds_up() -> Model:
 
 
 def test_the_word_that_decides_is_what_would_have_to_be_missing(adds_up: Model) -> None:
-    found = deletion(adds_up, planted(pieces={5: 9.0, 0: -9.0}), NOTE, 0)
+    found = deletion(Questions(adds_up, planted(pieces={5: 9.0, 0: -9.0})), NOTE, 0)
 
     assert found == Deletion("effusion", True, 2.0, -7.0, (), ((17, 22),), ())
 
 
 def test_the_place_that_decides_is_named_by_picture_and_cells(adds_up: Model) -> None:
-    found = deletion(adds_up, planted(patches={25 + 13: 9.0}, pieces={0: -9.0}), NOTE, 0)
+    found = deletion(Questions(adds_up, planted(patches={25 + 13: 9.0}, pieces={0: -9.0})), NOTE, 0)
 
     assert found is not None
     assert (found.words, found.columns) == ((), ())
@@ -108,7 +109,7 @@ def test_the_place_that_decides_is_named_by_picture_and_cells(adds_up: Model) ->
 def test_a_value_may_be_what_would_have_to_be_missing(adds_up: Model) -> None:
     just_flagged = planted(pieces={0: -2.0 + log(0.2 / 0.8) + 0.5})
 
-    found = deletion(adds_up, just_flagged, NOTE, 0)
+    found = deletion(Questions(adds_up, just_flagged), NOTE, 0)
 
     assert found is not None
     assert (found.regions, found.words, len(found.columns)) == ((), (), 1)
@@ -116,14 +117,14 @@ def test_a_value_may_be_what_would_have_to_be_missing(adds_up: Model) -> None:
 
 
 def test_what_is_denied_goes_as_a_whole(adds_up: Model) -> None:
-    found = deletion(adds_up, planted(pieces={2: 9.0, 0: -9.0}), NOTE, 0)
+    found = deletion(Questions(adds_up, planted(pieces={2: 9.0, 0: -9.0})), NOTE, 0)
 
     assert found is not None
     assert [NOTE[start:end] for start, end in found.words] == ["No fever"]
 
 
 def test_what_speaks_against_is_removed_where_the_label_is_not_flagged(adds_up: Model) -> None:
-    found = deletion(adds_up, planted(pieces={5: -9.0}), NOTE, 0)
+    found = deletion(Questions(adds_up, planted(pieces={5: -9.0})), NOTE, 0)
 
     assert found is not None
     assert not found.flagged
@@ -132,7 +133,7 @@ def test_what_speaks_against_is_removed_where_the_label_is_not_flagged(adds_up: 
 
 
 def test_several_parts_are_found_where_one_does_not_do(adds_up: Model) -> None:
-    found = deletion(adds_up, planted(patches={0: 4.0}, pieces={4: 3.0, 5: 2.5, 0: -4.0}), NOTE, 0)
+    found = deletion(Questions(adds_up, planted(patches={0: 4.0}, pieces={4: 3.0, 5: 2.5, 0: -4.0})), NOTE, 0)
 
     assert found is not None
     assert len(found.regions) + len(found.words) + len(found.columns) == 3
@@ -140,7 +141,7 @@ def test_several_parts_are_found_where_one_does_not_do(adds_up: Model) -> None:
 
 
 def test_a_part_that_turned_out_not_to_be_needed_is_given_back() -> None:
-    found = deletion(model_without_encoders(Late()), dark_case(), NOTE, 0)
+    found = deletion(Questions(model_without_encoders(Late()), dark_case()), NOTE, 0)
 
     assert found is not None
     assert found.words == ((17, 22), (23, 28))
@@ -150,7 +151,7 @@ def test_two_places_that_each_suffice_are_both_named_and_nothing_else() -> None:
     case = dark_case()
     case.image[[7, 18], 0] = 9.0
 
-    found = deletion(model_without_encoders(Either()), case, NOTE, 0)
+    found = deletion(Questions(model_without_encoders(Either()), case), NOTE, 0)
 
     assert found == Deletion("effusion", True, 4.0, -5.0, (Region(0, (7, 18)),), (), ())
 
@@ -162,20 +163,20 @@ def test_of_many_words_the_one_that_decides_is_found(adds_up: Model) -> None:
     note[[0, 81], 0] = torch.tensor([-4.0, 9.0]).half()
     case = replace(case, note=note, layout=Layout(word_of=(-1, *range(100), -1), spans=spans))
 
-    found = deletion(adds_up, case, "words " * 100, 0)
+    found = deletion(Questions(adds_up, case), "words " * 100, 0)
 
     assert found is not None
     assert found.words == (spans[80],)
 
 
 def test_nothing_is_said_where_nothing_flips(adds_up: Model) -> None:
-    assert deletion(adds_up, planted(pieces={5: 9.0}), NOTE, 1) is None
+    assert deletion(Questions(adds_up, planted(pieces={5: 9.0})), NOTE, 1) is None
 
 
 def test_a_case_with_nothing_has_nothing_to_delete() -> None:
     model = model_without_encoders(random_network(fusion()))
 
-    assert deletion(model, random_case(1, patches=0, words=0, record=False), "", 0) is None
+    assert deletion(Questions(model, random_case(1, patches=0, words=0, record=False)), "", 0) is None
 
 
 @pytest.mark.parametrize("kind", ["cross_attention", "gated", "concat"])
@@ -185,7 +186,7 @@ def test_what_is_found_flips_the_call_and_no_part_of_it_can_be_left_out(kind: st
     for seed in range(4):
         case = replace(random_case(seed, patches=50, words=len(WORD_OF)), layout=dark_case(2).layout)
         for label, name in enumerate(LABELS):
-            found = deletion(model, case, NOTE, label)
+            found = deletion(Questions(model, case), NOTE, label)
             if found is None:
                 continue
             flipped += 1
@@ -219,12 +220,12 @@ def test_the_number_of_questions_is_bounded() -> None:
     case = random_case(2, patches=0, words=3002)
     case = replace(case, layout=Layout(word_of=(-1, *range(3000), -1), spans=spans))
 
-    assert deletion(model_without_encoders(Stubborn()), case, "words " * 3000, 0) is None
+    assert deletion(Questions(model_without_encoders(Stubborn()), case), "words " * 3000, 0) is None
     assert sum(asked) < 200
 
 
 def test_regions_are_cells_of_the_grid_and_each_picture_is_named_once(adds_up: Model) -> None:
-    found = deletion(adds_up, planted(patches={0: 4.0, 24: 4.0, 30: 4.0}, pieces={0: -4.0}), NOTE, 0)
+    found = deletion(Questions(adds_up, planted(patches={0: 4.0, 24: 4.0, 30: 4.0}, pieces={0: -4.0})), NOTE, 0)
 
     assert found is not None
     assert [region.picture for region in found.regions] == [0, 1]

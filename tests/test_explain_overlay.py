@@ -15,6 +15,7 @@ from medmm.case import Case, Image, Study, Volume
 from medmm.config import RunConfig
 from medmm.explain.explanation import explain
 from medmm.explain.gradient import gradient_maps
+from medmm.explain.hiding import Questions
 from medmm.explain.overlay import ATTENTION, GRADIENT, METHODS, PATCHES, RELEVANCE, WINDOWS, overlays
 from medmm.judge.faithfulness import peak
 from medmm.model.batch import Batch, Features
@@ -90,7 +91,7 @@ def test_a_lesion_at_known_pixels_is_pointed_at_within_a_fiftieth_of_the_picture
 ) -> None:
     case = encoded(spotter, film(shape, spot))
 
-    row, column = peak(overlays(spotter, case)[0][0].heatmap())
+    row, column = peak(overlays(Questions(spotter, case))[0][0].heatmap())
 
     within = 0.04 * max(shape) + 0.02 * max(shape)  # anywhere on the lesion, and a fiftieth beyond
     assert np.hypot(row - spot[0] * shape[0], column - spot[1] * shape[1]) <= within
@@ -108,7 +109,9 @@ def test_a_lesion_in_a_file_is_pointed_at_in_the_film_that_is_shown(
     study = read_study(write(tmp_path / "film.dcm", stored, WindowCenter=2000, WindowWidth=4000, **elements), "c1")
     (shown,) = study.images
 
-    row, column = peak(overlays(spotter, spotter.encode(Case("c1", "p1", study), keep_trunks=True))[0][0].heatmap())
+    row, column = peak(
+        overlays(Questions(spotter, spotter.encode(Case("c1", "p1", study), keep_trunks=True)))[0][0].heatmap()
+    )
 
     rows, columns = shown.pixels.shape[:2]
     stretch = rows / shape[0]
@@ -126,7 +129,7 @@ def test_a_lesion_in_a_volume_is_pointed_at_on_its_own_slice(spotter: Model) -> 
     volume = Volume(dull, "v" * 64, affine, offsets, window=(0.5, 1.0), modality="MR")
     case = spotter.encode(Case("c1", "p1", Study((), volumes=(volume,))), keep_trunks=True)
 
-    found = overlays(spotter, case)[0]
+    found = overlays(Questions(spotter, case))[0]
 
     tops = [float(np.nanmax(one.cells)) for one in found]
     picture = int(np.argmax(tops))
@@ -146,7 +149,7 @@ def test_the_cells_of_a_map_sum_to_what_the_picture_has_beyond_the_typical_one(t
             top = typical.encoders.image.top(replace(trunk, maps=maps))[0].flatten(1).T
             return typical.log_odds([replace(case, image=top[list(case.layout.images[0].cells)])])[0]
 
-    summed = gradient_maps(typical, case, steps=64)[0].sum(dim=(1, 2)).double()
+    summed = gradient_maps(Questions(typical, case), steps=64)[0].sum(dim=(1, 2)).double()
 
     beyond = answer(trunk.maps) - answer(typical.typical.laid(1, "none"))
     # The largest patch of a channel changes on the way, and a sum over steps sees a bend only between two of them.
@@ -159,13 +162,13 @@ def test_a_typical_picture_owes_nothing_to_any_place(typical: Model) -> None:
     assert trunk is not None
     alike = replace(typical, typical=Typical(trunk.maps.repeat(3, 1, 1, 1)))
 
-    assert all(bool((one == 0).all()) for one in gradient_maps(alike, case))
+    assert all(bool((one == 0).all()) for one in gradient_maps(Questions(alike, case)))
 
 
 def test_each_label_and_each_picture_has_its_own_map(plain: Model) -> None:
     case = encoded(plain, film((300, 300), (0.3, 0.3)), film((300, 200), (0.7, 0.6), seed=1))
 
-    found = overlays(plain, case)
+    found = overlays(Questions(plain, case))
 
     assert len(found) == len(plain.labels)
     assert [one.heatmap().shape for one in found[0]] == [(300, 300), (300, 200)]
@@ -175,7 +178,7 @@ def test_each_label_and_each_picture_has_its_own_map(plain: Model) -> None:
 def test_the_same_case_has_the_same_map_twice(plain: Model) -> None:
     image = film((300, 200), (0.3, 0.3))
 
-    first, again = (overlays(plain, encoded(plain, image))[0][0].cells for _ in range(2))
+    first, again = (overlays(Questions(plain, encoded(plain, image)))[0][0].cells for _ in range(2))
 
     np.testing.assert_array_equal(first, again)
 
@@ -186,14 +189,14 @@ def test_a_photograph_that_has_no_up_is_mapped_in_place_whichever_way_it_lies(sp
     upright = Image(pixels=np.repeat(grey[..., None], 3, axis=2), digest="u", modality="XC")
     turned = Image(pixels=np.rot90(upright.pixels).copy(), digest="t", modality="XC")
 
-    first, other = (overlays(spotter, encoded(spotter, one))[0][0].cells for one in (upright, turned))
+    first, other = (overlays(Questions(spotter, encoded(spotter, one)))[0][0].cells for one in (upright, turned))
 
     np.testing.assert_allclose(np.rot90(first), other, atol=0.05 * float(np.abs(first).max()))
 
 
 def test_the_padding_beside_a_narrow_film_has_no_colour(plain: Model) -> None:
     for method in (GRADIENT, PATCHES, ATTENTION, RELEVANCE):
-        cells = overlays(plain, encoded(plain, film((300, 100))), method)[0][0].cells
+        cells = overlays(Questions(plain, encoded(plain, film((300, 100)))), method)[0][0].cells
         columns = np.isfinite(cells).all(axis=0)
         assert 0 < columns.sum() <= np.ceil(len(columns) / 3) + 1
 
@@ -202,7 +205,7 @@ def test_hidden_windows_find_the_spot_by_asking_again(spotter: Model) -> None:
     image = film((320, 240), (0.3, 0.3), radius=0.08)
     case = encoded(spotter, image)
 
-    row, column = peak(overlays(spotter, case, WINDOWS, (image,))[0][0].heatmap())
+    row, column = peak(overlays(Questions(spotter, case), WINDOWS, (image,))[0][0].heatmap())
 
     assert np.hypot(row - 0.3 * 320, column - 0.3 * 240) < 0.16 * 320
 
@@ -213,7 +216,7 @@ def test_hidden_windows_of_a_picture_that_was_read_at_half_its_resolution_lie_wh
     whole = film((320, 240), (0.6, 0.7), radius=0.08)
     half = replace(whole, pixels=np.ascontiguousarray(whole.pixels[::2, ::2]))
 
-    row, column = peak(overlays(spotter, encoded(spotter, half), WINDOWS, (half,))[0][0].heatmap())
+    row, column = peak(overlays(Questions(spotter, encoded(spotter, half)), WINDOWS, (half,))[0][0].heatmap())
 
     assert half.grid == (320, 240)
     assert np.hypot(row - 0.6 * 320, column - 0.7 * 240) < 0.16 * 320
@@ -228,14 +231,14 @@ def test_without_its_trunk_a_case_has_no_gradient_weighted_map(plain: Model) -> 
     case = plain.encode(Case("c1", "p1", Study((film((300, 300)),))))
 
     with pytest.raises(ValueError, match="trunk"):
-        overlays(plain, case, GRADIENT)
+        overlays(Questions(plain, case), GRADIENT)
 
 
 def test_asking_for_a_map_leaves_no_trace_in_the_model(plain: Model) -> None:
     case = encoded(plain, film((300, 300), (0.4, 0.4)))
     before = plain.log_odds([case])
 
-    overlays(plain, case)
+    overlays(Questions(plain, case))
 
     assert torch.equal(plain.log_odds([case]), before)
     assert all(p.grad is None for p in [*plain.network.parameters(), *plain.encoders.image.parameters()])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medmm.explain.hiding import Questions
 from medmm.explain.sampled import picture_shares, record_shares
 from medmm.model.batch import PLACE, PRIOR, Batch, Features, ImageLayout, Layout
 from medmm.model.folder import Model
@@ -65,7 +66,7 @@ def model() -> Model:
 
 
 def test_two_films_share_what_they_bring_together() -> None:
-    shares = picture_shares(model_without_encoders(Pair()), one_patch_each([1, 1, 2]))[0]
+    shares = picture_shares(Questions(model_without_encoders(Pair()), one_patch_each([1, 1, 2])))[0]
 
     assert [one.share.log_odds for one in shares] == pytest.approx([3, 3, 2])
     assert [one.picture for one in shares] == [Picture(0), Picture(1), Picture(2)]
@@ -78,7 +79,7 @@ def test_shares_of_films_sum_to_what_the_image_brings_on_top_of_the_rest(model: 
 
     brought = model.log_odds([case])[0] - model.log_odds([without_image(case)])[0]
 
-    for label, shares in enumerate(picture_shares(model, case)):
+    for label, shares in enumerate(picture_shares(Questions(model, case))):
         assert len(shares) == count
         assert sum(one.share.log_odds for one in shares) == pytest.approx(float(brought[label]), abs=1e-4)
 
@@ -89,7 +90,7 @@ def test_a_prior_study_shares_and_is_told_apart(model: Model) -> None:
 
     brought = model.log_odds([case])[0] - model.log_odds([without_image(case)])[0]
 
-    shares = picture_shares(model, case)[0]
+    shares = picture_shares(Questions(model, case))[0]
     assert [one.prior for one in shares] == [False, False, False, True]
     assert sum(one.share.log_odds for one in shares) == pytest.approx(float(brought[0]), abs=1e-4)
 
@@ -99,7 +100,7 @@ def test_shares_of_values_sum_to_what_the_record_brings_on_top_of_the_rest(model
 
     brought = model.log_odds([case])[0] - model.log_odds([replace(case, taken=case.taken & False)])[0]
 
-    for label, shares in enumerate(record_shares(model, case)):
+    for label, shares in enumerate(record_shares(Questions(model, case))):
         assert set(shares) == {"age_years", "crp_mg_l"}
         assert sum(share.log_odds for share in shares.values()) == pytest.approx(float(brought[label]), abs=1e-4)
 
@@ -109,7 +110,7 @@ def test_drawn_shares_are_within_their_errors_of_the_exact_ones() -> None:
     model, case = model_without_encoders(Brightest()), one_patch_each(values.tolist())
     exact = values * values.sum()  # of a squared sum each brings its square and half of what it makes with the others
 
-    shares = picture_shares(model, case, pairs=64)[1]
+    shares = picture_shares(Questions(model, case), pairs=64)[1]
 
     for one, expected in zip(shares, exact, strict=True):
         assert abs(one.share.log_odds - expected) <= 5 * one.share.error + 1e-3
@@ -118,7 +119,7 @@ def test_drawn_shares_are_within_their_errors_of_the_exact_ones() -> None:
 def test_who_adds_the_same_in_every_order_gets_that_and_has_no_error() -> None:
     adds = [0.1 * number for number in range(10)]
 
-    shares = picture_shares(model_without_encoders(Brightest()), one_patch_each(adds))[0]
+    shares = picture_shares(Questions(model_without_encoders(Brightest()), one_patch_each(adds)))[0]
 
     assert [one.share.log_odds for one in shares] == pytest.approx(adds, abs=1e-6)
     assert [one.share.error for one in shares] == pytest.approx([0] * 10, abs=1e-6)
@@ -127,7 +128,7 @@ def test_who_adds_the_same_in_every_order_gets_that_and_has_no_error() -> None:
 def test_errors_shrink_with_more_orders(model: Model) -> None:
     case = films(10)
 
-    few, many = (picture_shares(model, case, pairs=pairs)[0] for pairs in (8, 128))
+    few, many = (picture_shares(Questions(model, case), pairs=pairs)[0] for pairs in (8, 128))
 
     assert sum(one.share.error for one in many) < 0.5 * sum(one.share.error for one in few)
 
@@ -135,8 +136,8 @@ def test_errors_shrink_with_more_orders(model: Model) -> None:
 def test_the_same_seed_gives_the_same_shares_and_another_seed_others(model: Model) -> None:
     case = films(10)
 
-    assert picture_shares(model, case, seed=1) == picture_shares(model, case, seed=1)
-    assert picture_shares(model, case, seed=1) != picture_shares(model, case, seed=2)
+    assert picture_shares(Questions(model, case), seed=1) == picture_shares(Questions(model, case), seed=1)
+    assert picture_shares(Questions(model, case), seed=1) != picture_shares(Questions(model, case), seed=2)
 
 
 def with_films(case: Features, kept: frozenset[int]) -> Features:
@@ -153,7 +154,7 @@ def test_exact_shares_are_the_mean_over_all_orders(model: Model) -> None:
             before, after = (float(model.log_odds([one])[0, 0]) for one in shown)
             expected[player] += (after - before) / 6
 
-    shares = picture_shares(model, case)[0]
+    shares = picture_shares(Questions(model, case))[0]
 
     assert [one.share.log_odds for one in shares] == pytest.approx(expected.tolist(), abs=1e-4)
 
@@ -161,5 +162,5 @@ def test_exact_shares_are_the_mean_over_all_orders(model: Model) -> None:
 def test_what_a_case_does_not_have_has_no_shares(model: Model) -> None:
     nothing = without_image(random_case(1, record=False))
 
-    assert picture_shares(model, nothing) == ((),) * len(LABELS)
-    assert record_shares(model, nothing) == ({},) * len(LABELS)
+    assert picture_shares(Questions(model, nothing)) == ((),) * len(LABELS)
+    assert record_shares(Questions(model, nothing)) == ({},) * len(LABELS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medmm.explain.hiding import without
+from medmm.explain.hiding import Questions
 from medmm.explain.words import record_values, words
 from medmm.model.batch import Batch, Features, Layout, collate
 from medmm.model.folder import Model
@@ -58,14 +58,14 @@ def long_note(count: int) -> tuple[Features, str]:
 
 
 def test_what_is_denied_has_one_worth_from_its_cue_to_its_end(read: Features) -> None:
-    weights = words(model_without_encoders(Reader()), read, NOTE)[0]
+    weights = words(Questions(model_without_encoders(Reader()), read), NOTE)[0]
 
     assert [NOTE[word.start : word.end] for word in weights] == ["No fever", "coughs", "haemoptysis"]
     assert [word.log_odds for word in weights] == pytest.approx([0.5, 0.5, 3.0])
 
 
 def test_no_word_is_shown_by_its_pieces(model: Model, case: Features) -> None:
-    for weights in words(model, case, NOTE):
+    for weights in words(Questions(model, case), NOTE):
         assert [(word.start, word.end) for word in weights] == [(0, 8), (10, 16), (17, 28)]
 
 
@@ -76,20 +76,20 @@ def test_a_words_worth_is_what_the_label_loses_without_it(model: Model, case: Fe
 
     lost = model.log_odds([case])[0] - model.log_odds([shorter])[0]
 
-    for label, weights in enumerate(words(model, case, NOTE)):
+    for label, weights in enumerate(words(Questions(model, case), NOTE)):
         assert weights[2].log_odds == pytest.approx(float(lost[label]), abs=1e-5)
 
 
 def test_words_that_were_not_read_are_left_out_and_a_denial_keeps_its_whole_place(model: Model, case: Features) -> None:
     half_read = replace(case, layout=Layout(word_of=(-1, -1, 1, *[-1] * 7), spans=SPANS))
 
-    (weight,) = words(model, half_read, NOTE)[0]
+    (weight,) = words(Questions(model, half_read), NOTE)[0]
 
     assert NOTE[weight.start : weight.end] == "No fever"
 
 
 def test_a_case_without_a_note_has_no_words(model: Model) -> None:
-    assert words(model, random_case(1, words=0), "") == ((), (), ())
+    assert words(Questions(model, random_case(1, words=0)), "") == ((), (), ())
 
 
 def test_a_very_long_note_is_explained_with_few_questions_and_no_denial_is_torn() -> None:
@@ -98,7 +98,7 @@ def test_a_very_long_note_is_explained_with_few_questions_and_no_denial_is_torn(
     network.register_forward_hook(lambda _, given, answer: asked.append(len(answer)))
     case, text = long_note(3000)
 
-    weights = words(model_without_encoders(network), case, text)[0]
+    weights = words(Questions(model_without_encoders(network), case), text)[0]
 
     assert sum(asked) < 100
     assert weights[0].start == 0
@@ -109,15 +109,17 @@ def test_a_very_long_note_is_explained_with_few_questions_and_no_denial_is_torn(
 def test_a_value_is_worth_what_the_label_loses_without_it(case: Features) -> None:
     taken = replace(case, taken=torch.tensor([True, False, True]))
 
-    worth = record_values(model_without_encoders(Reader()), taken)
+    worth = record_values(Questions(model_without_encoders(Reader()), taken))
 
     assert worth[1] == {"age_years": pytest.approx(1.0), "crp_mg_l": pytest.approx(-4.0)}
     assert worth[0] == {"age_years": 0, "crp_mg_l": 0}
 
 
 def test_values_that_were_not_taken_are_not_named(model: Model) -> None:
-    assert [set(worth) for worth in record_values(model, random_case(1))] == [{"age_years", "crp_mg_l"}] * len(LABELS)
-    assert record_values(model, random_case(1, record=False)) == ({}, {}, {})
+    assert [set(worth) for worth in record_values(Questions(model, random_case(1)))] == [
+        {"age_years", "crp_mg_l"}
+    ] * len(LABELS)
+    assert record_values(Questions(model, random_case(1, record=False))) == ({}, {}, {})
 
 
 def test_hiding_a_value_is_not_having_taken_it(model: Model) -> None:
@@ -128,17 +130,17 @@ def test_hiding_a_value_is_not_having_taken_it(model: Model) -> None:
 
     lost = model.log_odds([case])[0] - model.log_odds([replace(case, taken=taken)])[0]
 
-    for label, worth in enumerate(record_values(model, case)):
+    for label, worth in enumerate(record_values(Questions(model, case))):
         assert worth["crp_mg_l"] == pytest.approx(float(lost[label]), abs=1e-5)
 
 
 def test_sides_may_be_hidden_together_and_more_often_than_goes_at_once(model: Model) -> None:
     case = random_case(1)
-    batch = collate([case])
     image, note = torch.rand(150, 5) < 0.5, torch.rand(150, 7) < 0.5
 
-    answers = without(model, batch, image=image, note=note)
+    answers = Questions(model, case).without(image=image, note=note)
 
     assert answers.shape == (150, len(LABELS))
+    batch = collate([case])
     shown = replace(batch, image_mask=~image[140:141], note_mask=~note[140:141])
     torch.testing.assert_close(answers[140:141], model.network(shown), atol=1e-5, rtol=1e-5)

@@ -20,10 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medmm.explain.hiding import affordable, blocks, members, pieces, without
+from medmm.explain.hiding import Questions, affordable, blocks, members, pieces
 from medmm.explain.words import Unit, span_of, word_units
-from medmm.model.batch import Features, collate
-from medmm.model.folder import Model
 from medmm.result import Deletion, Region
 
 _MOST = 24
@@ -34,16 +32,15 @@ tried in every round, at most."""
 _FEWEST_CONSIDERED = 8
 
 
-def deletion(model: Model, case: Features, text: str, label: int) -> Deletion | None:
+def deletion(asked: Questions, text: str, label: int) -> Deletion | None:
     """A small set of regions, words and values without which a label is called otherwise; None if none was found.
 
     Args:
-        model: the one that answered.
-        case: encoded by it.
+        asked: about an encoded case.
         text: the note that was encoded.
         label: number of the label.
     """
-    ask = _Ask(model, case, text, label)
+    ask = _Ask(asked, text, label)
     hidden = ask.pruned(ask.flipping())
     if not hidden:
         return None
@@ -54,9 +51,9 @@ def deletion(model: Model, case: Features, text: str, label: int) -> Deletion | 
 class _Ask:
     """One label of one case, and all units that may be hidden: blocks of patches, then words, then record values."""
 
-    def __init__(self, model: Model, case: Features, text: str, label: int) -> None:
-        self.model, self.case, self.label = model, case, label
-        self.batch = collate([case])
+    def __init__(self, asked: Questions, text: str, label: int) -> None:
+        self.asked, self.label = asked, label
+        model, case = asked.model, asked.case
         most = affordable(case)
         self.block = blocks(case.layout.pictures, min(most, _CONSIDERED))
         self.words: list[Unit] = word_units(case, text, most)
@@ -65,13 +62,14 @@ class _Ask:
         self.sizes = [len(part) for part in parts]
         self.parts = [self._among_all(side, part) for side, part in enumerate(parts)]
         self.considered = max(_FEWEST_CONSIDERED, min(_CONSIDERED, most // _MOST))
-        self.before = float(model.log_odds([case])[0, label])
+        self.before = float(asked.whole[label])
         self.threshold = model.card.thresholds[model.labels[label]]
         self.sign = -1 if self._flagged(self.before) else 1
 
     def _among_all(self, side: int, part: Tensor) -> Tensor:
         """Tokens of one side's units (units, tokens) -> of all units (U, tokens) float32: 0 for other sides' units."""
-        masks = (self.batch.image_mask, self.batch.note_mask, self.batch.record_mask)
+        batch = self.asked.batch
+        masks = (batch.image_mask, batch.note_mask, batch.record_mask)
         rows = torch.zeros(sum(self.sizes), masks[side].shape[1])
         start = sum(self.sizes[:side])
         if len(part):
@@ -84,7 +82,7 @@ class _Ask:
         for row, units in enumerate(sets):
             chosen[row, list(units)] = 1
         image, note, record = (chosen @ part > 0 for part in self.parts)
-        return without(self.model, self.batch, image=image, note=note, record=record)[:, self.label].numpy()
+        return self.asked.without(image=image, note=note, record=record)[:, self.label].numpy()
 
     def flips(self, log_odds: float) -> bool:
         """Whether the label is called otherwise than of the whole case."""
@@ -122,19 +120,20 @@ class _Ask:
         """Dress units in places and names."""
         first_word, first_column = self.sizes[0], self.sizes[0] + self.sizes[1]
         gone = torch.isin(self.block, torch.tensor([unit for unit in hidden if unit < first_word], dtype=torch.long))
-        layout, regions = self.case.layout, []
+        model, case, regions = self.asked.model, self.asked.case, []
+        layout = case.layout
         for number, (picture, patches) in enumerate(zip(layout.pictures, layout.patches, strict=True)):
             cells = [cell for cell, one in zip(picture.cells, gone[patches], strict=True) if one]
             regions += [Region(number, tuple(sorted(cells)))] if cells else []
-        names = list(self.model.card.cohort.record)
+        names = list(model.card.cohort.record)
         words = sorted(self.words[unit - first_word] for unit in hidden if first_word <= unit < first_column)
         columns = sorted(self.columns[unit - first_column] for unit in hidden if unit >= first_column)
         return Deletion(
-            label=self.model.labels[self.label],
+            label=model.labels[self.label],
             flagged=self.sign < 0,
             before=self.before,
             after=after,
             regions=tuple(regions),
-            words=tuple(span_of(self.case, unit) for unit in words),
+            words=tuple(span_of(case, unit) for unit in words),
             columns=tuple(names[column] for column in columns),
         )

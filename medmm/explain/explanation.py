@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medmm.explain.counterfactual import deletion
+from medmm.explain.hiding import Questions
 from medmm.explain.overlay import DEFAULT, PATCHES, overlays
 from medmm.explain.words import record_values, words
 from medmm.model.batch import Features
@@ -30,10 +31,11 @@ def explain(
     fine = len(case.trunks) == len(pictures) and None not in case.trunks
     near = [i for i, label in enumerate(model.labels) if fine and (closely is None or label in closely)]
     far = [i for i in range(len(model.labels)) if i not in near]
-    maps = dict(zip(near, overlays(model, case, DEFAULT, labels=near), strict=True)) if near else {}
-    maps |= dict(zip(far, overlays(model, case, PATCHES, labels=far), strict=True)) if far else {}
-    said, values = words(model, case, note), record_values(model, case)
-    flips = {label: deletion(model, case, note, model.labels.index(label)) for label in deletions}
+    asked = Questions(model, case)
+    maps = dict(zip(near, overlays(asked, DEFAULT, labels=near), strict=True)) if near else {}
+    maps |= dict(zip(far, overlays(asked, PATCHES, labels=far), strict=True)) if far else {}
+    said, values = words(asked, note), record_values(asked)
+    flips = {label: deletion(asked, note, model.labels.index(label)) for label in deletions}
     return tuple(
         Explanation(label, DEFAULT if i in near else PATCHES, maps[i], said[i], values[i], flips.get(label))
         for i, label in enumerate(model.labels)

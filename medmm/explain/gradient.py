@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medmm.model.batch import VIEW, Features, collate
+from medmm.explain.hiding import Questions
+from medmm.model.batch import VIEW, Features
 from medmm.model.encoders import Trunk
 from medmm.model.folder import Model
 from medmm.tensors import turnings
@@ -27,33 +28,31 @@ _COPIES = 1
 """Taught copies that are asked; the mean of three pointed no better."""
 
 
-def gradient_maps(
-    model: Model, case: Features, labels: Sequence[int] | None = None, steps: int = _STEPS
-) -> tuple[Tensor, ...]:
+def gradient_maps(asked: Questions, labels: Sequence[int] | None = None, steps: int = _STEPS) -> tuple[Tensor, ...]:
     """Of each picture a map for each of some labels (L, N, N), in the order of its layout.
 
     Args:
-        model: the one that answered.
-        case: encoded by it, with its trunks.
+        asked: about an encoded case, with its trunks.
         labels: numbers of the labels; all of them if None.
         steps: on the way from the typical picture.
 
     Raises:
         ValueError: if the case was encoded without its trunks, or a picture has none: a plane of a volume encoder.
     """
+    model, case = asked.model, asked.case
     trunks = [trunk for trunk in case.trunks if trunk is not None]
     if not trunks or len(trunks) != len(case.layout.pictures):
         raise ValueError("integrated gradients need the trunk of every picture")
     with torch.inference_mode(False), torch.enable_grad():
         ends = [trunk.maps.clone() for trunk in trunks]
         starts = _starts(model, case, trunks)
-        asked = range(len(model.labels)) if labels is None else labels
-        slopes = [torch.zeros(len(asked), *end.shape) for end in ends]
+        of = range(len(model.labels)) if labels is None else labels
+        slopes = [torch.zeros(len(of), *end.shape) for end in ends]
         for step in range(steps):
             share = (step + 0.5) / steps
             leaves = [start.lerp(end, share).requires_grad_() for start, end in zip(starts, ends, strict=True)]
-            log_odds = _answer(model, case, trunks, leaves)
-            for place, label in enumerate(asked):
+            log_odds = _answer(asked, trunks, leaves)
+            for place, label in enumerate(of):
                 found = torch.autograd.grad(log_odds[label], leaves, retain_graph=True, allow_unused=True)
                 for total, slope in zip(slopes, found, strict=True):
                     if slope is not None:
@@ -72,16 +71,15 @@ def _starts(model: Model, case: Features, trunks: Sequence[Trunk]) -> list[Tenso
     return [one.to(trunk.maps.device) for one, trunk in zip(typical, trunks, strict=True)]
 
 
-def _answer(model: Model, case: Features, trunks: Sequence[Trunk], maps: Sequence[Tensor]) -> Tensor:
+def _answer(asked: Questions, trunks: Sequence[Trunk], maps: Sequence[Tensor]) -> Tensor:
     """Log-odds (L,) if the trunk had made these maps of the pictures."""
-    encoder = model.encoders.image
+    encoder = asked.model.encoders.image
     tokens = []
-    for trunk, one, layout in zip(trunks, maps, case.layout.pictures, strict=True):
+    for trunk, one, layout in zip(trunks, maps, asked.case.layout.pictures, strict=True):
         features = encoder.top(replace(trunk, maps=one), _COPIES)[0].flatten(1).T
         tokens.append(features[list(layout.cells)].float().cpu())
-    batch = collate([case])
-    image = functional.pad(torch.cat(tokens), (0, batch.image.shape[2] - encoder.width))
-    log_odds: Tensor = model.network(replace(batch, image=image[None]))[0]
+    image = functional.pad(torch.cat(tokens), (0, asked.batch.image.shape[2] - encoder.width))
+    log_odds: Tensor = asked.model.network(asked.heard(replace(asked.batch, image=image[None]), ["image"]))[0]
     return log_odds
 
 

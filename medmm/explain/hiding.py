@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from medmm.case import MODALITIES
-from medmm.model.batch import Batch, Features, ImageLayout
+from medmm.model.batch import Batch, Features, ImageLayout, collate
 from medmm.model.folder import Model
 from medmm.model.fusion import Fusion
 
@@ -27,54 +27,63 @@ _TOKENS = 16_384
 _MOST_AT_ONCE = 64
 
 
-@torch.inference_mode()
-def without(
-    model: Model,
-    batch: Batch,
-    *,
-    image: Tensor | None = None,
-    note: Tensor | None = None,
-    record: Tensor | None = None,
-) -> Tensor:
-    """Log-odds of one case, once for each row of what is hidden: (K, L) float64.
+class Questions:
+    """Questions to a model about one encoded case; what it says of the whole is found out once."""
 
-    Args:
-        model: whose network is asked.
-        batch: the case alone.
-        image: which patches are hidden (K, P) bool; none where it is not given, and likewise for the others, of which
-            at least one is given and all have the same K.
-        note: which word pieces (K, T).
-        record: which values (K, R).
-    """
-    given = {"image": image, "note": note, "record": record}
-    hidden = {side: rows for side, rows in given.items() if rows is not None}
-    count = len(next(iter(hidden.values())))
-    at_once = max(1, min(_MOST_AT_ONCE, _TOKENS // (batch.image.shape[1] + batch.note.shape[1])))
-    said = _said(model, batch)
-    answers = [torch.zeros(0, len(model.labels), dtype=torch.float64)]
-    for start in range(0, count, at_once):
-        rows = slice(start, min(start + at_once, count))
-        shown = {f"{side}_mask": getattr(batch, f"{side}_mask") & ~which[rows] for side, which in hidden.items()}
-        asked = replace(batch.repeat(rows.stop - rows.start), **shown)
-        answers.append(model.network(_heard(model, said, asked, hidden)))
-    return torch.cat(answers)
+    @torch.no_grad()  # and not inference_mode: gradients may be asked for of what is made of these tensors
+    def __init__(self, model: Model, case: Features) -> None:
+        self.model, self.case = model, case
+        self.batch = collate([case])
+        body = model.network.body
+        self._fusion = body if isinstance(body, Fusion) else None
+        self._said = self._fusion.said(self._shown(self.batch)) if self._fusion else None  # (1, M, L)
+        self.whole: Tensor = model.network(replace(self.batch, heard=self._said))[0]
+        """Log-odds of each label (L,) float64, nothing hidden."""
 
+    @torch.inference_mode()
+    def without(
+        self, *, image: Tensor | None = None, note: Tensor | None = None, record: Tensor | None = None
+    ) -> Tensor:
+        """Log-odds of each label, once for each row of what is hidden: (K, L) float64.
 
-def _said(model: Model, batch: Batch) -> Tensor | None:
-    """What the heads say of the whole case (1, M, L); None of a network without heads."""
-    body = model.network.body
-    return body.said(batch.only(torch.tensor(body.keep))) if isinstance(body, Fusion) else None
+        Args:
+            image: which patches are hidden (K, P) bool; none where it is not given, and likewise for the others, of
+                which at least one is given and all have the same K.
+            note: which word pieces (K, T).
+            record: which values (K, R).
+        """
+        given = {"image": image, "note": note, "record": record}
+        hidden = {side: rows for side, rows in given.items() if rows is not None}
+        count = len(next(iter(hidden.values())))
+        tokens = self.batch.image.shape[1] + self.batch.note.shape[1]
+        at_once = max(1, min(_MOST_AT_ONCE, _TOKENS // tokens))
+        answers = [torch.zeros(0, len(self.model.labels), dtype=torch.float64)]
+        for start in range(0, count, at_once):
+            rows = slice(start, min(start + at_once, count))
+            masks = {
+                f"{side}_mask": getattr(self.batch, f"{side}_mask") & ~which[rows] for side, which in hidden.items()
+            }
+            asked = replace(self.batch.repeat(rows.stop - rows.start), **masks)
+            answers.append(self.model.network(self.heard(asked, hidden)))
+        return torch.cat(answers)
 
+    def heard(self, asked: Batch, changed: Iterable[str]) -> Batch:
+        """The case with something changed about some sides, asked K times: the heads of the others are not asked again.
 
-def _heard(model: Model, said: Tensor | None, asked: Batch, hidden: Iterable[str]) -> Batch:
-    """Questions whose heads need not be asked of sides of which nothing is hidden."""
-    body = model.network.body
-    if said is None or not isinstance(body, Fusion):
-        return asked
-    heard, shown = said.repeat(len(asked.image), 1, 1), asked.only(torch.tensor(body.keep))
-    for side in hidden:
-        heard[:, MODALITIES.index(side)] = body.said_of(side, shown)
-    return replace(asked, heard=heard)
+        Args:
+            asked: K times the case.
+            changed: those of MODALITIES that are not as they were.
+        """
+        if self._fusion is None or self._said is None:
+            return asked
+        heard, shown = self._said.repeat(len(asked.image), 1, 1), self._shown(asked)
+        for side in changed:
+            heard[:, MODALITIES.index(side)] = self._fusion.said_of(side, shown)
+        return replace(asked, heard=heard)
+
+    def _shown(self, batch: Batch) -> Batch:
+        """A batch as the body of the network sees it."""
+        return batch.only(torch.tensor(self.model.network.keep))
 
 
 def affordable(case: Features) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from medmm.case import Image
-from medmm.explain.hiding import affordable, blocks, members, without
+from medmm.explain.hiding import Questions, affordable, blocks, members
 from medmm.model.batch import Features, collate
 from medmm.model.folder import Model
 
@@ -23,39 +23,36 @@ _CELLS = 14
 """Cells of the picture's longer side; a window that is hidden is two cells wide and high, and begins at each cell."""
 
 
-@torch.inference_mode()
-def hidden_patches(model: Model, case: Features) -> Tensor:
+def hidden_patches(asked: Questions) -> Tensor:
     """What each label loses without each patch (L, P); in a case of many patches, without its square block of them."""
-    batch = collate([case])
-    block = blocks(case.layout.pictures, affordable(case))
-    lost = model.log_odds([case])[0] - without(model, batch, image=members(block))  # (blocks, L)
+    block = blocks(asked.case.layout.pictures, affordable(asked.case))
+    lost = asked.whole - asked.without(image=members(block))  # (blocks, L)
     return lost[block].T.float()
 
 
 @torch.inference_mode()
-def hidden_windows(model: Model, case: Features, number: int, image: Image) -> Tensor:
+def hidden_windows(asked: Questions, number: int, image: Image) -> Tensor:
     """What each label loses without each window of one picture of a case: (L, cells, cells), of the encoder's square.
 
     A window is not blackened, which would be news of its own, but blurred beyond recognition.
 
     Args:
-        model: the one that answered.
-        case: encoded by it.
-        number: of the picture among `case.layout.pictures`, not a plane of a volume encoder.
+        asked: about an encoded case.
+        number: of the picture among its pictures, not a plane of a volume encoder.
         image: that picture, whole or read in part.
     """
-    whole = model.network(collate([case]))[0]
+    model, case = asked.model, asked.case
     rows, columns = image.pixels.shape[:2]
     placed = replace(case.layout.pictures[number].placement, rows=rows, columns=columns)
     blurred = blur(image.pixels, max(rows, columns) / _CELLS)
-    lost, asked = torch.zeros(len(model.labels), _CELLS, _CELLS), torch.zeros(_CELLS, _CELLS)
+    lost, times = torch.zeros(len(model.labels), _CELLS, _CELLS), torch.zeros(_CELLS, _CELLS)
     for y, x in np.argwhere(placed.covered((_CELLS, _CELLS)).reshape(_CELLS, _CELLS)):
         shown, place = image.pixels.copy(), placed.window((_CELLS, _CELLS), y, x, 2)
         shown[place] = blurred[place]
         without_it = model.network(collate([shown_as(model, case, number, replace(image, pixels=shown))]))[0]
-        lost[:, y : y + 2, x : x + 2] += (whole - without_it).float()[:, None, None]
-        asked[y : y + 2, x : x + 2] += 1
-    return lost / asked.clamp(min=1)
+        lost[:, y : y + 2, x : x + 2] += (asked.whole - without_it).float()[:, None, None]
+        times[y : y + 2, x : x + 2] += 1
+    return lost / times.clamp(min=1)
 
 
 def blur(pixels: np.ndarray, width: float) -> np.ndarray:

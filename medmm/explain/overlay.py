@@ -14,9 +14,9 @@ from torch import Tensor
 from medmm.case import Image
 from medmm.explain.attention import attention_to, relevance_to
 from medmm.explain.gradient import gradient_maps
+from medmm.explain.hiding import Questions
 from medmm.explain.occlusion import hidden_patches, hidden_windows
 from medmm.model.batch import Features
-from medmm.model.folder import Model
 from medmm.placement import Placement
 from medmm.result import Overlay
 
@@ -27,28 +27,28 @@ GRADIENT, PATCHES, WINDOWS = "integrated gradients", "hidden patches", "hidden w
 RELEVANCE, ATTENTION = "relevance propagation", "attention"
 
 
-Method = Callable[[Model, Features, Sequence[int], Sequence[Image]], Maps]
+Method = Callable[[Questions, Sequence[int], Sequence[Image]], Maps]
 """Of a case the maps of some labels, by number; the pictures are for who hides parts of them."""
 
 
-def _gradient(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
-    return gradient_maps(model, case, labels)
+def _gradient(asked: Questions, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return gradient_maps(asked, labels)
 
 
-def _patches(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
-    return _in_grids(case, hidden_patches(model, case)[list(labels)])
+def _patches(asked: Questions, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return _in_grids(asked.case, hidden_patches(asked)[list(labels)])
 
 
-def _windows(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
-    return [hidden_windows(model, case, number, image)[list(labels)] for number, image in enumerate(images)]
+def _windows(asked: Questions, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return [hidden_windows(asked, number, image)[list(labels)] for number, image in enumerate(images)]
 
 
-def _relevance(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
-    return _in_grids(case, relevance_to(model, case)[0][list(labels)])
+def _relevance(asked: Questions, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return _in_grids(asked.case, relevance_to(asked.model, asked.case)[0][list(labels)])
 
 
-def _attention(model: Model, case: Features, labels: Sequence[int], images: Sequence[Image]) -> Maps:
-    return _in_grids(case, attention_to(model, case)[0].expand(len(labels), -1))
+def _attention(asked: Questions, labels: Sequence[int], images: Sequence[Image]) -> Maps:
+    return _in_grids(asked.case, attention_to(asked.model, asked.case)[0].expand(len(labels), -1))
 
 
 METHODS: Mapping[str, Method] = {
@@ -62,8 +62,7 @@ DEFAULT = GRADIENT
 
 
 def overlays(
-    model: Model,
-    case: Features,
+    asked: Questions,
     method: str = DEFAULT,
     images: Sequence[Image] = (),
     labels: Sequence[int] | None = None,
@@ -71,8 +70,7 @@ def overlays(
     """One overlay for each picture, by label.
 
     Args:
-        model: the one that answered.
-        case: encoded by it; with its trunks for GRADIENT.
+        asked: about an encoded case; with its trunks for GRADIENT.
         method: one of METHODS.
         images: the pictures in the order of its layout; WINDOWS needs them.
         labels: numbers of the labels; all of them if None.
@@ -80,11 +78,12 @@ def overlays(
     Raises:
         ValueError: if the method cannot say anything of this model or case.
     """
-    asked = range(len(model.labels)) if labels is None else labels
-    maps = METHODS[method](model, case, asked, images) if case.layout.pictures else ()
-    placed = list(zip(maps, case.layout.pictures, strict=True))
+    of = range(len(asked.model.labels)) if labels is None else labels
+    pictures = asked.case.layout.pictures
+    maps = METHODS[method](asked, of, images) if pictures else ()
+    placed = list(zip(maps, pictures, strict=True))
     return tuple(
-        tuple(_overlay(one[place].numpy(), layout.placement) for one, layout in placed) for place in range(len(asked))
+        tuple(_overlay(one[place].numpy(), layout.placement) for one, layout in placed) for place in range(len(of))
     )
 
 

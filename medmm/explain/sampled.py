@@ -18,9 +18,7 @@ import torch
 from torch import Tensor
 
 from medmm.explain.contribution import Subset, shapley
-from medmm.explain.hiding import members, without
-from medmm.model.batch import Batch, Features, collate
-from medmm.model.folder import Model
+from medmm.explain.hiding import Questions, members
 from medmm.slices import Picture
 
 Worth = Callable[[np.ndarray], np.ndarray]
@@ -50,58 +48,56 @@ class PictureShare:
     share: Share
 
 
-def picture_shares(
-    model: Model, case: Features, *, pairs: int = 16, seed: int = 0
-) -> tuple[tuple[PictureShare, ...], ...]:
+def picture_shares(asked: Questions, *, pairs: int = 16, seed: int = 0) -> tuple[tuple[PictureShare, ...], ...]:
     """The share of each picture of a case, by label and in the order of Layout.pictures.
 
     A prior study is hidden where no picture of now is left.
 
     Args:
-        model: the one that answered.
-        case: encoded by it.
+        asked: about an encoded case.
         pairs: orders that are drawn, each with its reverse, at least two. Of N pictures, more than eight, that is
             2 x pairs x (N - 1) questions, each as costly as one answer of the fusion head.
         seed: of the orders.
     """
-    owner = [number for number, picture in enumerate(case.layout.pictures) for _ in picture.cells]
+    pictures = asked.case.layout.pictures
+    owner = [number for number, picture in enumerate(pictures) for _ in picture.cells]
     parts = members(torch.tensor(owner, dtype=torch.long))
-    shares = _shares(model, collate([case]), "image", parts, pairs, seed)
-    now = len(case.layout.images)
+    shares = _shares(asked, "image", parts, pairs, seed)
+    now = len(asked.case.layout.images)
     return tuple(
         tuple(
             PictureShare(layout.picture, number >= now, share)
-            for number, (layout, share) in enumerate(zip(case.layout.pictures, column, strict=True))
+            for number, (layout, share) in enumerate(zip(pictures, column, strict=True))
         )
         for column in shares
     )
 
 
-def record_shares(model: Model, case: Features, *, pairs: int = 16, seed: int = 0) -> tuple[dict[str, Share], ...]:
+def record_shares(asked: Questions, *, pairs: int = 16, seed: int = 0) -> tuple[dict[str, Share], ...]:
     """The share of each record value that was taken, by label: column name -> share.
 
     Args:
-        model: the one that answered.
-        case: encoded by it.
+        asked: about an encoded case.
         pairs: see `picture_shares`.
         seed: of the orders.
     """
-    taken = case.taken.nonzero()[:, 0].tolist()
-    parts = torch.eye(len(case.taken), dtype=torch.bool)[taken]
-    shares = _shares(model, collate([case]), "record", parts, pairs, seed)
-    names = list(model.card.cohort.record)
+    held = asked.case.taken
+    taken = held.nonzero()[:, 0].tolist()
+    parts = torch.eye(len(held), dtype=torch.bool)[taken]
+    shares = _shares(asked, "record", parts, pairs, seed)
+    names = list(asked.model.card.cohort.record)
     return tuple({names[k]: share for k, share in zip(taken, column, strict=True)} for column in shares)
 
 
-def _shares(model: Model, batch: Batch, side: str, parts: Tensor, pairs: int, seed: int) -> list[list[Share]]:
+def _shares(asked: Questions, side: str, parts: Tensor, pairs: int, seed: int) -> list[list[Share]]:
     """Shares of the players of one side, by label; `parts` is the tokens of each (players, tokens) bool."""
     if not len(parts):
-        return [[] for _ in model.labels]
+        return [[] for _ in asked.model.labels]
 
     def worth(shown: np.ndarray) -> np.ndarray:
         """Which players are there (K, players) bool -> (K, L)."""
         hidden = torch.from_numpy(~shown).float() @ parts.float() > 0
-        return without(model, batch, **{side: hidden}).numpy()
+        return asked.without(**{side: hidden}).numpy()
 
     values, errors = _exact(worth, len(parts)) if len(parts) <= _EXACT else _drawn(worth, len(parts), pairs, seed)
     return [

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 
 import torch
 
-from medmm.explain.hiding import affordable, pieces, without
-from medmm.model.batch import Features, collate
-from medmm.model.folder import Model
+from medmm.explain.hiding import Questions, affordable, pieces
+from medmm.model.batch import Features
 from medmm.read.chart.negation import phrases
 from medmm.result import WordWeight
 
@@ -21,17 +20,16 @@ Unit = tuple[int, ...]
 """Numbers of whole words that are hidden together, in the order of Layout.spans."""
 
 
-def words(model: Model, case: Features, text: str) -> tuple[tuple[WordWeight, ...], ...]:
+def words(asked: Questions, text: str) -> tuple[tuple[WordWeight, ...], ...]:
     """What each label's log-odds lose without each unit of words, by label and in the order of the note.
 
     Args:
-        model: the one that answered.
-        case: encoded by it.
+        asked: about an encoded case.
         text: the note that was encoded.
     """
+    case = asked.case
     units = word_units(case, text, affordable(case))
-    batch = collate([case])
-    lost = model.log_odds([case]) - without(model, batch, note=pieces(case, units))  # (units, L)
+    lost = asked.whole - asked.without(note=pieces(case, units))  # (units, L)
     spans = [span_of(case, unit) for unit in units]
     return tuple(
         tuple(WordWeight(start, end, float(worth)) for (start, end), worth in zip(spans, column, strict=True))
@@ -39,12 +37,11 @@ def words(model: Model, case: Features, text: str) -> tuple[tuple[WordWeight, ..
     )
 
 
-def record_values(model: Model, case: Features) -> tuple[Mapping[str, float], ...]:
+def record_values(asked: Questions) -> tuple[Mapping[str, float], ...]:
     """What each label's log-odds lose without each value that was taken, by label: column name -> log-odds."""
-    names = list(model.card.cohort.record)
-    taken = case.taken.nonzero()[:, 0].tolist()
-    hidden = torch.eye(len(case.taken), dtype=torch.bool)[taken]
-    lost = model.log_odds([case]) - without(model, collate([case]), record=hidden)  # (taken, L)
+    names, held = list(asked.model.card.cohort.record), asked.case.taken
+    taken = held.nonzero()[:, 0].tolist()
+    lost = asked.whole - asked.without(record=torch.eye(len(held), dtype=torch.bool)[taken])  # (taken, L)
     return tuple({names[k]: float(worth) for k, worth in zip(taken, column, strict=True)} for column in lost.T)
 
 

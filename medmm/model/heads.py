@@ -18,6 +18,8 @@ from medmm.model.dropout import Dropout
 from medmm.model.terms import TermProbe
 
 _POOLS = 3
+_MOST_SHOWN = 0.9
+"""Share of one case's tokens from which on it is quicker to ask what changes where few are hidden."""
 
 
 Channels: TypeAlias = tuple[int, int]
@@ -92,13 +94,32 @@ class Pool(nn.Module):
 
 def _pooled(tokens: Tensor, mask: Tensor) -> Tensor:
     """Tokens (B, N, C) and mask (B, N) -> mean, largest and smallest: (B, 3C); zeros where nothing is."""
-    away = torch.zeros_like(mask, dtype=tokens.dtype).masked_fill(~mask, torch.inf)[..., None]  # cheaper than a fill
-    parts = [
-        (mask[:, None].to(tokens.dtype) @ tokens)[:, 0] / mask.sum(dim=1, keepdim=True).clamp(min=1),
-        (tokens - away).amax(dim=1),
-        (tokens + away).amin(dim=1),
-    ]
+    if len(tokens) > 1 and tokens.stride(0) == 0 and mask.float().mean() > _MOST_SHOWN:
+        parts = _pooled_alike(tokens[0], mask)
+    else:
+        away = torch.zeros_like(mask, dtype=tokens.dtype).masked_fill(~mask, torch.inf)[
+            ..., None
+        ]  # cheaper than a fill
+        mean = (mask[:, None].to(tokens.dtype) @ tokens)[:, 0] / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        parts = [mean, (tokens - away).amax(dim=1), (tokens + away).amin(dim=1)]
     return torch.cat(parts, dim=1).masked_fill(~mask.any(dim=1, keepdim=True), 0)
+
+
+def _pooled_alike(tokens: Tensor, mask: Tensor) -> list[Tensor]:
+    """The same of one case (N, C) that is asked B times with other tokens shown (B, N), see Batch.repeat.
+
+    Only where the token is hidden that holds the extreme of a channel, the others are looked at.
+    """
+    parts = [(mask.to(tokens.dtype) @ tokens) / mask.sum(dim=1, keepdim=True).clamp(min=1)]
+    channels = tokens.T.contiguous()
+    for sign in (1, -1):
+        largest, holder = (sign * channels).max(dim=1)  # (C,)
+        found = largest.repeat(len(mask), 1)
+        row, channel = torch.nonzero(~mask[:, holder], as_tuple=True)
+        others = (sign * channels)[channel].masked_fill(~mask[row], -torch.inf)
+        found[row, channel] = others.amax(dim=1)
+        parts.append(sign * found)
+    return parts
 
 
 class Probe(nn.Module):
