@@ -2,18 +2,21 @@
 
 python -m benchmarks.screenshot .demo/scored docs/screens --finding pneumothorax
 
-Into the folder go worklist.png, case.png, note.png, keys.png, model.png and login.png, each a second time with -dark.
+Into the folder go worklist.png, case.png, note.png, keys.png, conflict.png, print.png, model.png and login.png, each a
+second time with -dark. What is done on the way is done to a copy of the scored folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.browser import launched
 from tests.provider import auth_file, provider
@@ -21,6 +24,8 @@ from ui import words
 from ui.serve import Place, free_port, start, stop
 
 _PATIENCE_MS = 120_000
+_A4: ViewportSize = {"width": 794, "height": 1123}
+"""A sheet of paper in pixels of CSS."""
 _UNREADY = ("while the study is read", "Loading …")
 """What the viewer says until the film's own pixels are there."""
 _SETTLED_MS = 3_000
@@ -37,24 +42,27 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=1440, help="of the page, pixels")
     parser.add_argument("--height", type=int, default=1010)
     arguments = parser.parse_args()
-    opened = partial(case, part=arguments.case, finding=arguments.finding)
+    chosen = {"part": arguments.case, "finding": arguments.finding}
     pages: dict[str, Callable[[Page], None]] = {
         "worklist": lambda page: None,
-        "case": opened,
-        "note": partial(note, part=arguments.case, finding=arguments.finding),
+        "case": partial(case, **chosen),
+        "note": partial(note, **chosen),
         "keys": lambda page: press(page, words.KEYS),
+        "conflict": partial(conflict, **chosen),
+        "print": partial(printed, **chosen),
         "model": model,
     }
     size = (arguments.width, arguments.height)
     arguments.pictures.mkdir(parents=True, exist_ok=True)
-    with launched() as browser:
-        process, address = start(arguments.scored)
+    with launched() as browser, tempfile.TemporaryDirectory() as folder:
+        scored = shutil.copytree(arguments.scored, Path(folder) / "scored", ignore=shutil.ignore_patterns("export"))
+        process, address = start(scored)
         try:
             for name, go in pages.items():
                 take(browser, address, arguments.pictures / name, size, go)
         finally:
             stop(process)
-        take_login(browser, arguments.scored, arguments.pictures / "login", size)
+        take_login(browser, scored, arguments.pictures / "login", size)
     return 0
 
 
@@ -104,12 +112,43 @@ def case(page: Page, part: str, finding: str) -> None:
     page.get_by_role("button", name=words.BACK).first.wait_for()
     if finding:
         press(page, finding)
+        page.locator(".mm-sentence b", has_text=finding).wait_for()
 
 
 def note(page: Page, part: str, finding: str) -> None:
     """The note of a case beside its film."""
     case(page, part, finding)
     page.locator(".st-key-kinds button", has_text=words.EVIDENCE["note"]).click()
+
+
+def conflict(page: Page, part: str, finding: str) -> None:
+    """The same case in two browsers: the other reader has decided what this one decides now."""
+    case(page, part, finding)
+    browser = page.context.browser
+    assert browser
+    other = browser.new_context(viewport=page.viewport_size).new_page()
+    other.set_default_timeout(_PATIENCE_MS)
+    other.goto(page.url)
+    press(other, "Expand sidebar")
+    reader = other.get_by_label(words.READER, exact=True)
+    reader.fill("Dr Grace")
+    reader.press("Enter")
+    press(other, "Collapse sidebar")
+    case(other, page.locator("h1").inner_text(), finding)
+    other.get_by_label(words.COMMENT).fill("Seen on the film of last year already.")
+    other.locator(".st-key-choices button").nth(1).click()
+    other.locator(".mm-done:not(:empty)").first.wait_for()
+    other.context.close()
+    page.locator(".st-key-choices button").first.click()
+    page.get_by_text(words.CONFLICT.split(",")[0]).wait_for()
+
+
+def printed(page: Page, part: str, finding: str) -> None:
+    """A case as it comes out on paper."""
+    case(page, part, finding)
+    page.locator(".pane .title").first.wait_for()
+    page.emulate_media(media="print")
+    page.set_viewport_size(_A4)
 
 
 def model(page: Page) -> None:

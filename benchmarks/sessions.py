@@ -1,6 +1,6 @@
 """Do decisions get lost or doubled when many people read at once? Real pages, one screen, one store.
 
-python -m benchmarks.sessions --sessions 20 [--postgresql URL]
+python -m benchmarks.sessions --sessions 20 [--postgresql]
 
 Each session has a browser context and a name of its own. First everybody decides every finding of a case of their own,
 all clicking in the same moment. Then everybody decides the same finding of one case, again in the same moment: whoever
@@ -16,12 +16,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from playwright.sync_api import Page
 
 from medmm.store.store import STORE, Store
 from tests.browser import launched
+from tests.postgres import running
 from tests.scored import LABELS, scored_case, write_scored
 from ui import words
 from ui.say import name
@@ -39,17 +41,17 @@ def main() -> int:
     """1 if a decision is lost or doubled, the trail has a fault, or the log speaks of a lock."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sessions", description=__doc__)
     parser.add_argument("--sessions", type=int, default=20)
-    parser.add_argument("--postgresql", default="", help="URL of an empty database; SQLite if not given")
+    parser.add_argument("--postgresql", action="store_true", help="start one and use it; SQLite if not given")
     arguments = parser.parse_args()
     readers = [f"reader-{n:02d}" for n in range(arguments.sessions)]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, running() if arguments.postgresql else nullcontext() as url:
         out = Path(folder)
         cases = [scored_case(case, views=()) for case in (*SHARED, *(f"own-{who}" for who in readers))]
         write_scored(out, cases)
-        if arguments.postgresql:
-            with Store(arguments.postgresql) as store:
+        if url:
+            with Store(url) as store:
                 store.keep(cases)
-        process, address = start(out, place=Place(store=arguments.postgresql or None))
+        process, address = start(out, place=Place(store=url))
         begin = time.perf_counter()
         try:
             with launched() as browser:
@@ -58,10 +60,16 @@ def main() -> int:
         finally:
             stop(process)
         seconds = time.perf_counter() - begin
-        with Store(arguments.postgresql or out / STORE) as store:
+        with Store(url or out / STORE) as store:
             found = checked(store, stored)
         found |= {"locked": "locked" in (out / LOG).read_text()}
-    told = {"sessions": len(readers), "said to be stored": len(stored), "seconds": round(seconds), **found}
+    told = {
+        "store": "PostgreSQL" if url else "SQLite",
+        "sessions": len(readers),
+        "said to be stored": len(stored),
+        "seconds": round(seconds),
+        **found,
+    }
     print(json.dumps(told, indent=2))
     return int(bool(found["lost"] or found["doubled"] or found["faults"] or found["locked"]))
 

@@ -1,6 +1,6 @@
 """Is the store quick and safe? A worklist of many cases, several writers at once, and a trail touched row by row.
 
-python -m benchmarks.store --cases 10000 --seed 0 [--postgresql URL]
+python -m benchmarks.store --cases 10000 --seed 0 [--postgresql]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from medmm.store.decisions import ConflictError, Decision
 from medmm.store.events import Reader
 from medmm.store.store import Store
 from medmm.store.worklist import Filters
+from tests.postgres import running
 
 MODEL = "0123456789ab"
 LABELS = ("pneumonia", "heart_failure", "lung_cancer", "pneumothorax", "fracture")
@@ -34,14 +36,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="of the findings")
-    parser.add_argument(
-        "--postgresql", default="", help="URL of an empty database; without it SQLite alone is measured"
-    )
+    parser.add_argument("--postgresql", action="store_true", help="start one and measure it too")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, running() if arguments.postgresql else nullcontext() as url:
         places: dict[str, Path | str] = {"SQLite": Path(folder) / "store.sqlite"}
-        if arguments.postgresql:
-            places["PostgreSQL"] = arguments.postgresql
+        if url:
+            places["PostgreSQL"] = url
         wrong = 0
         for name, where in places.items():
             wrong += written_at_once(name, where)

@@ -4,6 +4,7 @@ cohort.toml says what the columns of a cohort are (CohortConfig); run.toml says 
 """
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -37,10 +38,20 @@ class NumberColumn(Dials):
     """Values below are refused, not clipped; None for no bound."""
     high: float | None = None
     """Values above are refused, not clipped; None for no bound."""
+    usual: tuple[float, float] | None = Field(None, exclude_if=lambda usual: usual is None)
+    """Least and greatest value that are usual, such as a laboratory's reference interval. A value outside is marked for
+    people, and means nothing else to the model. None, and not written out, if nobody states them."""
     taken: str = ""
     """Column with the time at which the value was taken (ISO 8601); a value later than the study is left out."""
     code: str = ""
     """For records from FHIR: the code of its Observation, 'system|code', or the LOINC code alone; or 'Patient.age'."""
+
+    @field_validator("usual")
+    @classmethod
+    def _is_range(cls, usual: tuple[float, float] | None) -> tuple[float, float] | None:
+        if usual is not None and not -math.inf < usual[0] < usual[1] < math.inf:
+            raise ValueError("is no range: give a number and a greater one")
+        return usual
 
 
 class CategoryColumn(Dials):

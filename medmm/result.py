@@ -30,15 +30,8 @@ State = Literal["undecided", "decided", "agreed", "disagreed", "adjudicated"]
 Call = Literal["flagged", "not flagged", "uncertain"]
 """What the model says of one label; uncertain where either answer would break a promise, see Limits."""
 
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """What one modality added to one finding: its exact Shapley value over the modalities present."""
-
-    modality: str
-    """image, note or record."""
-    log_odds: float
-    """Signed, natural log-odds. Exactly 0 for a modality that the case does not have."""
+Span = tuple[float, float]
+"""Least and greatest value, both included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +48,35 @@ class Limits:
     """Above it at most `error` of the cases without it lie; only there may it be called flagged."""
     error: float
     """In (0, 1)."""
+
+
+def call_of(probability: float, threshold: float, limits: Limits | None) -> Call:
+    """What a model says: the side of the threshold, or uncertain where it promised not to speak."""
+    if probability >= threshold:
+        return "flagged" if limits is None or probability > limits.absent_to else "uncertain"
+    return "not flagged" if limits is None or probability < limits.present_from else "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """What the model would say of a finding, had the case come without one of its modalities."""
+
+    probability: float
+    """Calibrated for what is left, in [0, 1]."""
+    call: Call
+    """By the same threshold, and by the limits for what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one modality added to one finding: its exact Shapley value over the modalities present."""
+
+    modality: str
+    """image, note or record."""
+    log_odds: float
+    """Signed, natural log-odds. Exactly 0 for a modality that the case does not have."""
+    without: Without | None = None
+    """None for a modality that the case does not have, and of a prediction that an earlier medmm made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +99,8 @@ class Finding:
 
     @property
     def call(self) -> Call:
-        """What the model says: the side of the threshold, or uncertain where it promised not to speak."""
-        if self.limits is None:
-            return "flagged" if self.flagged else "not flagged"
-        if self.flagged:
-            return "flagged" if self.probability > self.limits.absent_to else "uncertain"
-        return "not flagged" if self.probability < self.limits.present_from else "uncertain"
+        """What the model says, see `call_of`."""
+        return call_of(self.probability, self.threshold, self.limits)
 
     @property
     def flagged(self) -> bool:
@@ -263,6 +281,8 @@ class Evidence:
     """Of the images of now; None without images."""
     prior: Origin | None = None
     """Of the prior study."""
+    usual: Mapping[str, Span] = field(default_factory=dict)
+    """Record column -> the range that is usual, in its unit; for numbers of which the cohort or the model states it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medmm.errors import MedmmError
+from medmm.errors import ConfigError, MedmmError
 from pipelines.form import Form
 
 LOOK, FATAL = 2, 3
@@ -40,7 +40,16 @@ Cache = Annotated[Path | None, typer.Option(help="Folder of encoded studies; run
 External = Annotated[
     bool, typer.Option("--external", help="COHORT is another one than the run's, although case ids are the same.")
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that decode studies; one a core if not given.")]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="MEDMM_STORE",
+        show_default=False,
+        help="URL of a database, instead of the store in the folder.",
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes at a time; one a core if not given.")]
 
 
 @contextmanager
@@ -55,7 +64,8 @@ def one_line_errors(out: Path) -> Iterator[None]:
         typer.echo(f"medmm: {problem}", err=True)
         raise typer.Exit(FATAL) from None
     except OSError as problem:
-        ours = problem.filename is not None and Path(os.fsdecode(problem.filename)).is_relative_to(out)
+        named = problem.filename is not None and Path(os.fsdecode(problem.filename)).absolute()
+        ours = named and named.is_relative_to(out.absolute())
         where, what = problem.filename if ours else "a file", problem.strerror or type(problem).__name__
         typer.echo(f"medmm: {where}: {what}. Check the path, its permissions and the room on its disk.", err=True)
         raise typer.Exit(FATAL) from None
@@ -322,6 +332,17 @@ def score(
         float | None,
         typer.Option(min=0.1, metavar="SECONDS", help="Look again this often, and score what is new, until Ctrl+C."),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where: on this machine, or on a Ray cluster (docs/scaling.md).")
+    ] = "local",
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            envvar="RAY_ADDRESS",
+            help="Of a running Ray: HOST:PORT, or auto for the one of this machine; local starts one here.",
+        ),
+    ] = "local",
+    store: Database = None,
     workers: Workers = None,
 ) -> None:
     """Score studies: Parquet, CSV, quarantine.csv and the store that `medmm review` opens.
@@ -329,17 +350,28 @@ def score(
     Exit code 0 if every case was scored, 2 if some were refused (quarantine.csv says why), 3 if nothing could be done.
     A run that was killed goes on with the same command. With --watch a study is scored once its files have not changed
     from one look to the next; Ctrl+C finishes the case in hand, and the exit code is 0.
+    With --store, postgresql://... or sqlite:///..., several parts may be scored into one database; its password belongs
+    into MEDMM_STORE, PGPASSWORD or .pgpass.
     """
     from medmm.score.shard import Shard
     from pipelines.score import Query, score_studies
 
     with one_line_errors(out):
         query, part = Query(patient, date, modality), Shard.parse(shard) if shard else None
+        cluster = ray_address if engine == "ray" else None
         if watch is not None:
+            if cluster is not None:
+                raise ConfigError("a folder is watched by one machine", "Leave out --watch, or --engine ray")
             from pipelines.watch import watch_studies
 
-            watch_studies(studies, model, out, query, watch, workers=workers, deletions=deletions, shard=part)
-        elif score_studies(studies, model, out, query, workers=workers, deletions=deletions, shard=part).refused:
+            watch_studies(
+                studies, model, out, query, watch, workers=workers, deletions=deletions, shard=part, store=store
+            )
+            return
+        done = score_studies(
+            studies, model, out, query, workers=workers, deletions=deletions, shard=part, cluster=cluster, store=store
+        )
+        if done.refused:
             raise typer.Exit(LOOK)
 
 
@@ -356,6 +388,7 @@ def export(
     flagged_only: Annotated[
         bool, typer.Option("--flagged-only", help="Only cases with a flagged finding, and overlays of what is flagged.")
     ] = False,
+    store: Database = None,
 ) -> None:
     """Write predictions and reviews of the store into OUT/export; a rerun writes only what is new.
 
@@ -364,7 +397,7 @@ def export(
     from pipelines.export import export_folder
 
     with one_line_errors(out):
-        if export_folder(out, forms or [Form.SR], flagged_only=flagged_only).refused:
+        if export_folder(out, forms or [Form.SR], flagged_only=flagged_only, store=store).refused:
             raise typer.Exit(LOOK)
 
 
@@ -374,6 +407,7 @@ def monitor(
     report: Annotated[
         Path | None, typer.Option(help="Where monitor.html and monitor.json go; OUT if not given.")
     ] = None,
+    store: Database = None,
 ) -> None:
     """Compare every window of the scoring history with the first ones: monitor.html and monitor.json.
 
@@ -382,7 +416,7 @@ def monitor(
     from pipelines.monitor import monitor_folder
 
     with one_line_errors(report or out):
-        found = monitor_folder(out, report)
+        found = monitor_folder(out, report, store)
     if any(drift.judgement == "drifted" for drift in found):
         raise typer.Exit(LOOK)
 
@@ -396,10 +430,7 @@ def review(
     auth: Annotated[
         Path | None, typer.Option(help="TOML file: OpenID Connect provider, and who is reader, lead or admin.")
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(envvar="MEDMM_STORE", help="URL of a database: postgresql+psycopg://user@host/name."),
-    ] = None,
+    store: Database = None,
 ) -> None:
     """Open the review screen, for this machine alone or, with --auth, behind a login: docs/review.md.
 

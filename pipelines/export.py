@@ -68,7 +68,9 @@ File = tuple[str, Callable[[Path], object]]
 """The end of a file's name, which tells it from the other ones of its case, and what writes it at a path."""
 
 
-def export_folder(out: Path, forms: Sequence[Form] = (Form.SR,), *, flagged_only: bool = False) -> Exported:
+def export_folder(
+    out: Path, forms: Sequence[Form] = (Form.SR,), *, flagged_only: bool = False, store: str | None = None
+) -> Exported:
     """Write the newest prediction of each case by the latest model of `out`, in each form; leave OUT/export.csv.
 
     A file is named by digests of the case, of what it was made from and of what people said since; one that is there
@@ -78,16 +80,17 @@ def export_folder(out: Path, forms: Sequence[Form] = (Form.SR,), *, flagged_only
         out: folder that `medmm score` left.
         forms: which to write.
         flagged_only: leave out cases without a flagged finding, and overlays of findings that are not flagged.
+        store: URL of the database that holds what was scored; the store in `out` if None.
 
     Raises:
         StoreError: if nothing was scored there, or the store cannot be used.
     """
     written = known = 0
     refused: list[Unwritten] = []
-    with Store.existing(out) as store, terminal.counting("Exporting") as progress:
-        cases = list(_cases(store, flagged_only))
+    with Store.existing(store or out) as kept, terminal.counting("Exporting") as progress:
+        cases = list(_cases(kept, flagged_only))
         for number, (model_id, case_id, at) in enumerate(cases, start=1):
-            said, reviews = store.case(model_id, case_id), store.reviews(model_id, case_id)
+            said, reviews = kept.case(model_id, case_id), kept.reviews(model_id, case_id)
             case = Outgoing(said, at, reviews, out / FILMS, flagged_only)
             for form in dict.fromkeys(forms):
                 try:

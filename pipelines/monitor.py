@@ -26,18 +26,19 @@ MOST_PLOTS = 12
 """Items of one group that are drawn: the worst, then the first ones; one that never changes is not."""
 
 
-def monitor_folder(out: Path, report: Path | None = None) -> tuple[Drift, ...]:
+def monitor_folder(out: Path, report: Path | None = None, store: str | None = None) -> tuple[Drift, ...]:
     """Judge the history of every model that scored in `out`, the latest first; leave monitor.html and monitor.json.
 
     Args:
         out: folder that `medmm score` left.
         report: where the two files go; `out` if None.
+        store: URL of the database that holds what was scored; the store in `out` if None.
 
     Raises:
         StoreError: if nothing was scored there, or the store cannot be used.
     """
-    with Store.existing(out) as store:
-        found = tuple(judge_drift(model, _history(store, model)) for model in store.models())
+    with Store.existing(store or out) as kept:
+        found = tuple(judge_drift(model, _history(kept, model)) for model in kept.models())
     if not found:
         raise StoreError("nothing was scored in the folder yet", "Score studies into it with 'medmm score'")
     where = report or out

@@ -2,12 +2,16 @@
 
 medmm score STUDIES --model RUN --out OUT
 medmm score https://pacs.example.org/dicom-web --model RUN --out OUT --date 20261101-20261124 --modality CR
+medmm score STUDIES --model RUN --out OUT --engine ray --ray-address auto
+medmm score STUDIES --model RUN --out OUT/2 --shard 2/4 --store postgresql://medmm@db.example.org/medmm
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from medmm.config import CohortConfig, LabelColumns, NumberColumn, RecordColumn, read_toml
@@ -20,7 +24,11 @@ from medmm.read.sources.dicomweb import read_server
 from medmm.read.sources.folder import check_apart, read_folder
 from medmm.score.case import Beside
 from medmm.score.cohort import Scored, score_cohort
+from medmm.score.cores import on_cores
+from medmm.score.engine import Engine
+from medmm.score.here import score_here
 from medmm.score.lock import alone_in
+from medmm.score.ray import on_ray
 from medmm.score.shard import Shard
 from pipelines import terminal
 
@@ -53,28 +61,27 @@ def score_studies(
     workers: int | None = None,
     deletions: bool = False,
     shard: Shard | None = None,
+    cluster: str | None = None,
+    store: str | None = None,
 ) -> Scored:
-    """Score what a path or the URL of a DICOMweb server names.
+    """Score what a path or the URL of a DICOMweb server names; `cluster` as in engine_on, `store` as in score_cohort.
 
     Raises:
         ConfigError: as check_asked; otherwise as the reader of each.
     """
-    check_asked(studies, query, shard)
-    if is_server(studies):
-        return score_server(studies, model, out, query, workers=workers, deletions=deletions)
-    return score_folder(Path(studies), model, out, workers=workers, deletions=deletions, shard=shard)
+    check_asked(studies, query)
+    score = partial(score_server, studies, query=query) if is_server(studies) else partial(score_folder, Path(studies))
+    return score(model, out, workers=workers, deletions=deletions, shard=shard, cluster=cluster, store=store)
 
 
-def check_asked(studies: str, query: Query, shard: Shard | None) -> None:
+def check_asked(studies: str, query: Query) -> None:
     """Check that studies are asked for in a way that suits where they are.
 
     Raises:
-        ConfigError: if a folder is asked for a patient, a date or a modality, or a server for a part.
+        ConfigError: if a folder is asked for a patient, a date or a modality.
     """
     if query != Query() and not is_server(studies):
         raise ConfigError("only a server can be asked for a patient, a date or a modality", "Give its URL")
-    if shard is not None and is_server(studies):
-        raise ConfigError("only a folder is scored in parts", "Ask the server for other dates on each machine")
 
 
 def score_folder(
@@ -85,12 +92,16 @@ def score_folder(
     workers: int | None = None,
     deletions: bool = False,
     shard: Shard | None = None,
+    cluster: str | None = None,
+    store: str | None = None,
 ) -> Scored:
     """Score a cohort with a table, or a bare folder, archive or medium of studies, with a trained model."""
-    loaded = load(model)
-    cohort = find_cases(studies, loaded, out, workers)
-    part = shard.part(cohort) if shard else cohort
-    return score_cases(loaded, part, out, workers=workers, beside=Beside(memory_of(model), deletions))
+    with engine_on(cluster, model) as engine:
+        loaded = load(model)
+        cohort = find_cases(studies, loaded, out, workers)
+        part = shard.part(cohort) if shard else cohort
+        beside = Beside(memory_of(model), deletions)
+        return score_cases(loaded, part, out, workers=workers, beside=beside, engine=engine, store=store)
 
 
 def find_cases(studies: Path, model: Model, out: Path, workers: int | None) -> Cohort:
@@ -102,13 +113,24 @@ def find_cases(studies: Path, model: Model, out: Path, workers: int | None) -> C
 
 
 def score_server(
-    url: str, model: Path, out: Path, query: Query, *, workers: int | None = None, deletions: bool = False
+    url: str,
+    model: Path,
+    out: Path,
+    query: Query,
+    *,
+    workers: int | None = None,
+    deletions: bool = False,
+    shard: Shard | None = None,
+    cluster: str | None = None,
+    store: str | None = None,
 ) -> Scored:
-    """Retrieve studies from a DICOMweb server into OUT/retrieved and score them; a rerun retrieves what is missing."""
-    loaded = load(model)
-    with alone_in(out):
-        for folder in (out / RETRIEVED).glob("*"):
-            remove_unfinished(folder, "*.dcm")
+    """Retrieve studies from a DICOMweb server into OUT/retrieved and score them; a rerun retrieves what is missing.
+
+    The part that a shard has is told by Study Instance UID, and no other study is retrieved.
+    """
+    with alone_in(out), engine_on(cluster, model) as engine:
+        loaded = load(model)
+        sweep_retrieved(out)
         with terminal.counting("Retrieving") as progress:
             cohort = read_server(
                 url,
@@ -117,15 +139,48 @@ def score_server(
                 patient=query.patient,
                 date=query.date,
                 modality=query.modality,
+                wanted=shard.has if shard else lambda uid: True,
                 progress=progress,
                 workers=workers,
             )
-        return score_cases(loaded, cohort, out, workers=workers, beside=Beside(memory_of(model), deletions))
+        beside = Beside(memory_of(model), deletions)
+        return score_cases(loaded, cohort, out, workers=workers, beside=beside, engine=engine, store=store)
+
+
+def sweep_retrieved(out: Path) -> None:
+    """Remove what a killed run left of files that it was retrieving."""
+    for folder in (out / RETRIEVED).glob("*"):
+        remove_unfinished(folder, "*.dcm")
+
+
+def engine_on(cluster: str | None, model: Path) -> AbstractContextManager[Engine]:
+    """Who reads and answers.
+
+    Args:
+        cluster: as the address of medmm.score.ray.on_ray; None for this machine, without Ray: all its cores, or if it
+            has a GPU, one process.
+        model: a run or a model folder, where every process finds it.
+
+    Raises:
+        ConfigError: as on_ray.
+    """
+    import torch
+
+    similar = model / SIMILAR
+    folder, memory = model_folder(model), similar if similar.is_file() else None
+    if cluster is not None:
+        return on_ray(folder, memory, cluster)
+    return nullcontext(score_here if torch.cuda.is_available() else on_cores(folder, memory))
 
 
 def load(model: Path) -> Model:
     """Load the model of a run, or a model folder."""
-    return Model.load(model / "model" if (model / "model").is_dir() else model)
+    return Model.load(model_folder(model))
+
+
+def model_folder(model: Path) -> Path:
+    """Where the model of a run is; a model folder is its own."""
+    return model / "model" if (model / "model").is_dir() else model
 
 
 def memory_of(model: Path) -> Memory | None:
@@ -201,11 +256,13 @@ def score_cases(
     workers: int | None = None,
     beside: Beside = Beside(),  # noqa: B008  # frozen
     stop: Callable[[], bool] = lambda: False,
+    engine: Engine = score_here,
+    store: str | None = None,
 ) -> Scored:
-    """Score the cases of a cohort and say what came of it; `stop` as in score_cohort."""
+    """Score the cases of a cohort and say what came of it; `stop`, `engine` and `store` as in score_cohort."""
     terminal.remarks(cohort.remarks)
     with terminal.counting("Scoring") as progress:
-        done = score_cohort(model, cohort, out, progress, workers, beside, stop)
+        done = score_cohort(model, cohort, out, progress, workers, beside, stop, engine, store)
     terminal.refusals(done.refused, f"{out / 'quarantine.csv'}")
     known = f", {done.known} known from an earlier run" if done.known else ""
     terminal.console.print(f"{done.scored} cases scored{known}, {len(done.refused)} refused; results in {out}")

@@ -1,28 +1,48 @@
-"""Score studies as they come into a folder, until somebody says stop.
+"""Score studies as they come, into a folder or to a DICOMweb server, until somebody says stop.
 
 medmm score INCOMING --model RUN --out OUT --watch 30
+medmm score https://pacs.example.org/dicom-web --model RUN --out OUT --modality CR --watch 60
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 from types import FrameType
 
-from medmm.errors import CohortError, ConfigError
+from medmm.config import CohortConfig
+from medmm.errors import CohortError, ConfigError, Reason
 from medmm.read.cohort import Cohort
+from medmm.read.sources.dicomweb import Match, Server, retrieve_cohort
 from medmm.read.sources.folder import check_apart
 from medmm.read.sources.source import Source
 from medmm.score.case import Beside
 from medmm.score.lock import alone_in
 from medmm.score.reading import Stamp, stamps
 from medmm.score.shard import Shard
-from medmm.score.watch import watch
+from medmm.score.watch import settled, watch
 from pipelines import terminal
-from pipelines.score import Query, check_asked, find_cases, load, memory_of, score_cases, without_table
+from pipelines.score import (
+    RETRIEVED,
+    Query,
+    check_asked,
+    engine_on,
+    find_cases,
+    is_server,
+    load,
+    memory_of,
+    score_cases,
+    sweep_retrieved,
+    without_table,
+)
+
+_AT_ONCE = 16
+"""Studies that are retrieved before they are scored."""
 
 
 def watch_studies(
@@ -35,49 +55,118 @@ def watch_studies(
     workers: int | None = None,
     deletions: bool = False,
     shard: Shard | None = None,
+    store: str | None = None,
 ) -> None:
-    """Score what is in a folder, and what comes, until Ctrl+C or SIGTERM; the case in hand is finished.
+    """Score what is in a folder or on a server, and what comes, until Ctrl+C or SIGTERM; the case in hand is finished.
 
     Args:
-        studies: a folder, with or without a table.
+        studies: a folder, with or without a table, or the URL of a DICOMweb server.
         model: a run or a model folder.
         out: where predictions go.
-        query: nothing; only a server can be asked.
-        every_s: seconds from one look to the next. A study is left alone until nothing of it changes for so long.
-        workers: processes that decode; one a core if None.
+        query: which studies of a server; see Query.
+        every_s: seconds from one look to the next. A study is left alone until nothing of it changes for so long: its
+            files in a folder, its number of instances on a server.
+        workers: processes that read and answer; one a core if None.
         deletions: see Beside.
         shard: the part of what comes that is scored here.
+        store: as in score_cohort.
 
     Raises:
-        ConfigError: if there is no such folder, or `out` lies in it; and as check_asked.
+        ConfigError: if there is no such folder, or `out` lies in it; as Server and Server.find; and as check_asked.
     """
-    check_asked(studies, query, shard)
-    folder = Path(studies)
-    if not folder.is_dir():
-        raise ConfigError(f"{studies} is no folder, and nothing else can be watched", "Give a folder")
-    check_apart(folder, out)
-    with _stopped() as stopped, alone_in(out):
+    check_asked(studies, query)
+    if not is_server(studies):
+        if not Path(studies).is_dir():
+            raise ConfigError(
+                f"{studies} is neither a folder nor a server, and nothing else can be watched", "Give one"
+            )
+        check_apart(Path(studies), out)
+    with _stopped() as stopped, alone_in(out), engine_on(None, model) as engine:
         loaded, beside = load(model), Beside(memory_of(model), deletions)
-        listing: Stamp | None = None
-        cohort = Cohort(folder, without_table(loaded), ())
-        terminal.console.print(f"Watching {folder}; stop with Ctrl+C")
-
-        def look() -> Cohort:
-            nonlocal listing, cohort
-            now = tuple(stamps(Source(folder)))
-            if now != listing:
-                try:
-                    found = find_cases(folder, loaded, out, workers)
-                    cohort = shard.part(found) if shard else found
-                except CohortError as problem:  # nothing yet, or half a table
-                    terminal.console.print(f"Waiting: {problem}")
-            listing = now
-            return cohort
+        config = without_table(loaded)
+        what = "the server" if is_server(studies) else studies  # no password in a URL that is yet to be refused
+        terminal.console.print(f"Watching {what}; stop with Ctrl+C")
 
         def score(part: Cohort) -> None:
-            score_cases(loaded, part, out, workers=workers, beside=beside, stop=stopped.is_set)
+            score_cases(
+                loaded, part, out, workers=workers, beside=beside, stop=stopped.is_set, engine=engine, store=store
+            )
 
-        watch(look, score, lambda: stopped.wait(every_s))
+        wait = partial(stopped.wait, every_s)
+        if is_server(studies):
+            _watch_server(studies, query, config, out, workers, shard, score, stopped, wait)
+        else:
+            find = partial(find_cases, Path(studies), loaded, out, workers)
+            _watch_folder(Path(studies), find, Cohort(Path(studies), config, ()), shard, score, wait)
+
+
+def _watch_folder(
+    folder: Path,
+    find: Callable[[], Cohort],
+    cohort: Cohort,
+    shard: Shard | None,
+    score: Callable[[Cohort], None],
+    wait: Callable[[], bool],
+) -> None:
+    """Watch a folder; `cohort`, without rows, is what is known before the first look."""
+    listing: Stamp | None = None
+
+    def look() -> Cohort:
+        nonlocal listing, cohort
+        now = tuple(stamps(Source(folder)))
+        if now != listing:
+            try:
+                found = find()
+                cohort = shard.part(found) if shard else found
+            except CohortError as problem:  # nothing yet, or half a table
+                terminal.console.print(f"Waiting: {problem}")
+        listing = now
+        return cohort
+
+    watch(look, score, wait)
+
+
+def _watch_server(
+    url: str,
+    query: Query,
+    config: CohortConfig,
+    out: Path,
+    workers: int | None,
+    shard: Shard | None,
+    score: Callable[[Cohort], None],
+    stopped: Event,
+    wait: Callable[[], bool],
+) -> None:
+    """Watch a server; what it did not give is asked for again, as soon as two looks agree anew."""
+    found: dict[str, Match] = {}
+    failed = Counter[str]()
+    told = ""
+    sweep_retrieved(out)
+    with Server(url) as server:
+
+        def look() -> Mapping[str, object]:
+            nonlocal found, told
+            try:
+                matches = server.find(patient=query.patient, date=query.date, modality=query.modality)
+            except CohortError as problem:
+                if str(problem) != told:
+                    terminal.console.print(f"Waiting: {problem}")
+                told = str(problem)
+                return {}
+            told = ""
+            found = {one.case_id: one for one in matches if shard is None or shard.has(one.uid)}
+            return {name: (one.instances, failed[name]) for name, one in found.items()}
+
+        for ready in settled(look, wait):
+            new = [one for name, one in found.items() if name in ready]
+            for start in range(0, len(new), _AT_ONCE):
+                if stopped.is_set():
+                    break
+                part = new[start : start + _AT_ONCE]
+                cohort = retrieve_cohort(server, part, out / RETRIEVED, config, workers=workers)
+                refused = {row.case_id: row.study.refused for row in cohort.rows if row.study and row.study.refused}
+                failed.update(name for name, why in refused.items() if why[0] is Reason.NOT_RETRIEVED)
+                score(cohort)
 
 
 @contextmanager

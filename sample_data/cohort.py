@@ -303,6 +303,7 @@ def _toml() -> str:
     lines += ["[record.sex]", 'categories = ["F", "M"]', ""]
     for measure in record.MEASURES:
         bounds = [f"low = {measure.low:g}", f"high = {measure.high:g}"]
+        bounds += [f"usual = [{measure.reference[0]:g}, {measure.reference[1]:g}]"]
         lines += [f"[record.{measure.name}]", f'unit = "{measure.unit}"', *bounds, ""]
     return "\n".join(lines)
 

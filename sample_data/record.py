@@ -44,6 +44,8 @@ class Measure:
     """Standard deviation, on the same scale."""
     effects: Mapping[str, float]
     """What each history adds to the mean, on the same scale."""
+    reference: tuple[float, float]
+    """Usual range of adults, stated in cohort.toml for people; nothing is drawn from it."""
     log: bool = False
 
     def means(self, histories: np.ndarray) -> np.ndarray:
@@ -70,13 +72,23 @@ class Measure:
         return np.where(np.isnan(values)[:, None], 0.0, np.log(np.maximum(mass, 1e-300)))
 
 
+_SHORT_OF_BREATH = {"embolism_risk": -4.5, "infection": -1.0, "congestion": -1.0}
 MEASURES = (
-    Measure("temperature_c", "Cel", 0.1, 34.5, 41.5, 36.8, 0.55, {"infection": 1.25}),
-    Measure("spo2_percent", "%", 1, 70, 100, 96.6, 1.7, {"embolism_risk": -4.5, "infection": -1.0, "congestion": -1.0}),
-    Measure("crp_mg_l", "mg/L", 1, 1, 500, np.log(6), 0.9, {"infection": 2.2, "malignancy_risk": 0.5}, log=True),
-    Measure("white_cells_10e9_l", "10*9/L", 0.1, 0.5, 40, np.log(7.4), 0.27, {"infection": 0.52}, log=True),
+    Measure("temperature_c", "Cel", 0.1, 34.5, 41.5, 36.8, 0.55, {"infection": 1.25}, (36.1, 38.0)),
+    Measure("spo2_percent", "%", 1, 70, 100, 96.6, 1.7, _SHORT_OF_BREATH, (94, 100)),
+    Measure(
+        "crp_mg_l", "mg/L", 1, 1, 500, np.log(6), 0.9, {"infection": 2.2, "malignancy_risk": 0.5}, (0, 5), log=True
+    ),
+    Measure(
+        "white_cells_10e9_l", "10*9/L", 0.1, 0.5, 40, np.log(7.4), 0.27, {"infection": 0.52}, (4.5, 11.0), log=True
+    ),
 )
-"""Every informative number of the record, in the order of cases.csv."""
+"""Every informative number of the record, in the order of cases.csv.
+
+Usual ranges: temperature, what scores 0 in NEWS2 (Royal College of Physicians 2017); oxygen saturation, the British
+Thoracic Society's guideline (O'Driscoll 2017); CRP, the consensus on CRM 470 (Dati 1996); white cells, the reference
+values of the New England Journal of Medicine (Kratz 2004).
+"""
 
 COLUMNS = ("age", "sex", *(measure.name for measure in MEASURES))
 """Record columns of cases.csv."""

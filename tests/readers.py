@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from errno import ENOSPC
 
 from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.pool import MEMORY_BYTES
+from medmm.result import Refusal, ScoredCase
+from medmm.score.cores import answer
 from medmm.score.reading import Read, inputs_of
+from medmm.score.worker import Order
 
 
 def unlucky(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
@@ -17,3 +21,11 @@ def unlucky(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
     if row.case_id == "greedy":
         bytearray(2 * MEMORY_BYTES)
     return Read(read_case(cohort, row, enough), inputs_of(row))
+
+
+def unlucky_worker(order: Order, row: CaseRow) -> ScoredCase | Refusal | Exception:
+    """Read and answer a case; those called 'killed' and 'greedy' come to the same end, and at 'full' the disk is."""
+    if row.case_id == "full":
+        return OSError(ENOSPC, os.strerror(ENOSPC))
+    unlucky(order.cohort, row, None)
+    return answer(order, row)

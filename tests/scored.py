@@ -28,7 +28,9 @@ from medmm.result import (
     Region,
     ScoredCase,
     SimilarCase,
+    Without,
     WordWeight,
+    call_of,
 )
 from medmm.store.store import Store
 from medmm.write.picture import write_picture
@@ -59,6 +61,7 @@ HEADER = json.dumps(
 ORIGIN = Origin("/nowhere/studies/c1", (), HEADER)
 """Of files that are not there any more."""
 UNITS = {"age_years": "a", "crp_mg_l": "mg/L"}
+USUAL = {"crp_mg_l": (0.0, 5.0)}
 
 
 def finding(label: str, probability: float, present: Sequence[str] = MODALITIES, threshold: float = 0.4) -> Finding:
@@ -66,8 +69,15 @@ def finding(label: str, probability: float, present: Sequence[str] = MODALITIES,
     rest = log(probability / (1 - probability)) - BASE
     shares = {name: rest * (n + 1) for n, name in enumerate(present)}
     whole = sum(range(1, len(present) + 1))
-    contributions = tuple(Contribution(name, shares.get(name, 0.0) / whole) for name in MODALITIES)
+    brought = {name: share / whole for name, share in shares.items()}
+    without = {name: _without(rest + BASE - part, threshold) for name, part in brought.items()}
+    contributions = tuple(Contribution(name, brought.get(name, 0.0), without.get(name)) for name in MODALITIES)
     return Finding(label, probability, threshold, BASE, contributions, 0.2 * rest if len(present) > 1 else 0.0)
+
+
+def _without(log_odds: float, threshold: float) -> Without:
+    probability = 1 / (1 + exp(-log_odds))
+    return Without(probability, call_of(probability, threshold, None))
 
 
 def scored_case(
@@ -90,8 +100,8 @@ def scored_case(
         SimilarCase("t-017", 0.21, {"pneumonia": True, "heart_failure": None, "lung_cancer": True}),
         SimilarCase("t-204", 0.43, {"pneumonia": False, "heart_failure": True, "lung_cancer": None}),
     )
-    units = UNITS if record else {}
-    evidence = Evidence(films, note, record, units, explanations, similar, ORIGIN if views else None)
+    units, usual = (UNITS, USUAL) if record else ({}, {})
+    evidence = Evidence(films, note, record, units, explanations, similar, ORIGIN if views else None, usual=usual)
     remarks = ("report object without pixels left out",)
     return ScoredCase(Prediction(case_id, MODEL, findings, present, absent, remarks), evidence, content)
 

@@ -54,6 +54,22 @@ def test_a_cohort_is_described_in_full(tmp_path: Path) -> None:
     }
 
 
+def test_a_column_may_state_its_usual_range_and_one_that_does_not_is_written_as_before(tmp_path: Path) -> None:
+    text = "[record]\ncrp = { unit = 'mg/L', usual = [0, 5] }\nage = { unit = 'a' }\n"
+
+    config = read_toml(written(tmp_path, text), CohortConfig)
+
+    assert config.record["crp"] == NumberColumn(unit="mg/L", usual=(0.0, 5.0))
+    assert config.model_dump()["record"]["age"] == {"unit": "a", "low": None, "high": None, "taken": "", "code": ""}
+
+
+@pytest.mark.parametrize("stated", ["[5, 0]", "[5, 5]", "[0, inf]", "[nan, 5]"])
+def test_a_usual_range_that_is_none_is_refused(tmp_path: Path, stated: str) -> None:
+    told = refusal(tmp_path, CohortConfig, f"[record]\ncrp = {{ unit = 'mg/L', usual = {stated} }}")
+
+    assert told.startswith("settings.toml: 'usual' in [record.crp]: is no range: give a number and a greater one")
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "told"),
     [

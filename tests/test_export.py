@@ -184,7 +184,7 @@ def test_a_new_word_adds_a_report_and_leaves_the_old_one(out: Path) -> None:
     before = files(out)
     with Store(out / STORE) as store:
         later = datetime.now(UTC) + timedelta(seconds=1)
-        store.add_review(Review("CANARYID-1", MODEL, "pneumonia", "accept", "as I see it", "reader one", later))
+        store.trail.add(Review("CANARYID-1", MODEL, "pneumonia", "accept", "as I see it", "reader one", later))
 
     done = export_folder(out)
 

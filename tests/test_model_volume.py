@@ -24,7 +24,8 @@ from medmm.model.encoders import VolumeEncoder, load_volume_encoder
 from medmm.model.folder import Model, build_network
 from medmm.model.heads import Widths
 from medmm.read.cohort import CaseRow, Cohort
-from medmm.score import cohort as score
+from medmm.score import here
+from medmm.score.cohort import score_cohort
 from medmm.score.reading import Read
 from medmm.slices import Picture, depths, slice_images, spread_slices
 from medmm.store.store import Store
@@ -415,9 +416,9 @@ def test_the_pictures_of_a_scored_volume_are_those_that_the_model_was_given(
 ) -> None:
     model = model_of(request.getfixturevalue(kind), config(folder), prior="prior")
     volume, prior = ball(centre_mm=(20, 25, 18), radius_mm=11), Study((film(5),), volumes=(cine(colour=True),))
-    monkeypatch.setattr(score, "read_rows", given([case_of(volume, prior=prior)]))
+    monkeypatch.setattr(here, "read_rows", given([case_of(volume, prior=prior)]))
 
-    score.score_cohort(model, rows_of("c1"), tmp_path, lambda done, total: None)
+    score_cohort(model, rows_of("c1"), tmp_path, lambda done, total: None)
 
     with Store(tmp_path / "store.sqlite") as store:
         evidence = store.case(model.model_id, "c1").evidence
@@ -453,9 +454,9 @@ def test_the_voxels_of_a_scored_case_are_let_go(
             alive.append(sum(voxels() is not None for voxels in kept))
             yield replace(case, case_id=f"c{number}")
 
-    monkeypatch.setattr(score, "read_rows", given(cases()))
+    monkeypatch.setattr(here, "read_rows", given(cases()))
 
-    done = score.score_cohort(model, rows_of(*(f"c{n}" for n in range(5))), tmp_path, lambda done, total: None)
+    done = score_cohort(model, rows_of(*(f"c{n}" for n in range(5))), tmp_path, lambda done, total: None)
 
     assert done.scored == 5
     assert max(alive) <= 3

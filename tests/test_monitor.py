@@ -91,7 +91,7 @@ def write(out: Path, clock: list[datetime], no_note: Sequence[float], model: str
             ]
             store.keep([of_model(case, model) for case in scored])
             for case_id in ids[:7]:
-                store.add_review(word(case_id, clock[-1] + timedelta(hours=1), model=model))
+                store.trail.add(word(case_id, clock[-1] + timedelta(hours=1), model=model))
 
 
 def test_models_of_one_store_are_judged_each_on_its_own(monitored: Monitored) -> None:
@@ -170,11 +170,11 @@ def test_the_history_holds_every_prediction_and_the_newest_word_on_each(tmp_path
     clock.append(START)
     with Store(tmp_path / "store.sqlite") as store:
         store.keep([scored_case("a"), scored_case("b")])
-        store.add_review(word("a", START + timedelta(hours=1)))
-        store.add_review(word("a", START + timedelta(hours=2), "override"))
+        store.trail.add(word("a", START + timedelta(hours=1)))
+        store.trail.add(word("a", START + timedelta(hours=2), "override"))
         clock.append(START + timedelta(days=9))
         store.keep([scored_case("a", note="", content="d" * 64)])
-        store.add_review(word("a", START + timedelta(days=10)))
+        store.trail.add(word("a", START + timedelta(days=10)))
 
         found = _history(store, MODEL)
 

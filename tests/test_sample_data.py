@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from medmm.config import CohortConfig, read_toml
+from medmm.config import CohortConfig, NumberColumn, read_toml
 from medmm.errors import CohortError
-from sample_data import facts, notes, truth
+from sample_data import facts, notes, record, truth
 from sample_data.cohort import STAMP, write_cohort
 from sample_data.dicom import TRANSFER_SYNTAXES, write_film
 from sample_data.film import Film, make_film
@@ -110,6 +110,16 @@ def test_the_cohort_is_described_by_its_own_toml(cohort: Path) -> None:
     assert config.labels is not None
     assert {config.case_id, config.patient_id, config.study, config.note} <= columns
     assert set(config.labels.columns) | set(config.record) <= columns
+
+
+def test_every_measure_states_the_usual_range_of_adults_within_its_bounds(cohort: Path) -> None:
+    config = read_toml(cohort / "cohort.toml", CohortConfig)
+
+    for measure in record.MEASURES:
+        column = config.record[measure.name]
+        assert isinstance(column, NumberColumn)
+        assert column.usual == measure.reference
+        assert measure.low <= column.usual[1] <= measure.high
 
 
 def test_no_note_names_an_answer(draw: truth.Draw) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -323,7 +323,55 @@ def test_an_object_for_which_there_is_never_room_does_not_hold_up_the_others(out
 
     assert done.exit_code == 2
     assert acknowledged(out) == ALL[1:]
-    assert "1 wait: the PACS has no room" in done.stdout
+    assert "1 wait: the PACS does not take them now: Refused: Out of Resources (A700)" in done.stdout
+
+
+def test_an_object_at_which_a_pacs_fails_does_not_hold_up_the_others(out: Path, pacs: Pacs) -> None:
+    pacs.answer = lambda uids: (500, None) if ALL[0] in uids else (200, stored(*uids))
+
+    done = send(out, pacs.url, "--patience", "0")
+
+    assert done.exit_code == 2
+    assert acknowledged(out) == ALL[1:]
+    assert "1 wait: the PACS does not take them now: Processing Failure (0110)" in done.stdout
+
+
+def test_an_object_at_which_a_pacs_fails_is_tried_again_when_the_others_have_gone(out: Path, pacs: Pacs) -> None:
+    def answer(uids: list[str]) -> tuple[int, object]:
+        fails = ALL[0] in uids and sum(ALL[0] in one for one in pacs.came) < 4
+        return (500, None) if fails else (200, stored(*uids))
+
+    pacs.answer = answer
+
+    done = send(out, pacs.url, "--patience", "30")
+
+    assert done.exit_code == 0
+    assert acknowledged(out) == ALL
+    assert pacs.came[-2:] == [[ALL[0]], [ALL[0]]]
+
+
+def test_an_object_that_ends_the_association_does_not_hold_up_the_others(out: Path) -> None:
+    shutil.rmtree(out / EXPORT / "capture")
+
+    with archive(lambda name: 0x0000, breaks={uid(0)}) as address:
+        done = send(out, f"dicom://ARCHIVE{address}", "--patience", "2")
+
+    assert done.exit_code == 2
+    assert acknowledged(out) == [uid(3), uid(6)]
+    assert "1 wait: the PACS ended the association" in done.stdout
+
+
+def test_a_pacs_that_fails_at_everything_is_not_offered_everything(
+    out: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "_AT_ONCE", 2)
+    pacs.answer = lambda uids: (500, None)
+
+    done = send(out, pacs.url, "--patience", "0")
+
+    assert done.exit_code == 2
+    assert [len(uids) for uids in pacs.came] == [2, 1, 1]
+    assert f"{COUNT} wait: the PACS does not take them now: Processing Failure (0110)" in done.stdout
 
 
 def test_what_is_accepted_and_not_named_is_not_taken_for_stored(out: Path, pacs: Pacs) -> None:
@@ -357,11 +405,14 @@ def test_a_wrong_password_or_address_is_one_line_at_once(out: Path, pacs: Pacs, 
 
 
 @contextmanager
-def archive(status: Callable[[str], int]) -> Iterator[str]:
-    """A storage SCP that answers each SOP Instance UID with a status, and takes no captures."""
+def archive(status: Callable[[str], int], breaks: Collection[str] = ()) -> Iterator[str]:
+    """A storage SCP that answers each SOP Instance UID with a status or breaks at it, and takes no captures."""
 
     def store(event: Event) -> int:
-        return status(str(cast("C_STORE", event.request).AffectedSOPInstanceUID))
+        name = str(cast("C_STORE", event.request).AffectedSOPInstanceUID)
+        if name in breaks:
+            event.assoc.abort()
+        return status(name)
 
     theirs, port = AE("ARCHIVE"), free_port()
     theirs.require_called_aet = True

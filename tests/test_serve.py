@@ -26,6 +26,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import uvicorn
+from fhir.resources.R4B.bundle import Bundle
 from prometheus_client.parser import text_string_to_metric_families as parse
 from pydicom import dcmread
 from typer.testing import CliRunner
@@ -47,6 +48,8 @@ NOTE = "CANARYNOTE: no fever, cough since 3 days."
 RECORD = {"age_years": 61, "sex": "female", "crp_mg_l": 41.5}
 UPLOAD = 2**22
 """Bytes that one request may bring."""
+CASES = 6
+"""Studies that one bundle may bring."""
 PROBLEM = "application/problem+json"
 
 
@@ -60,9 +63,9 @@ class Address:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
 
-    def ask(self, files: Any = None, token: str = TOKEN, **parameters: Any) -> httpx.Response:
+    def ask(self, files: Any = None, token: str = TOKEN, to: str = "predictions", **parameters: Any) -> httpx.Response:
         with self.client(token) as client:
-            return client.post("/v1/predictions", files=files, params=parameters)
+            return client.post(f"/v1/{to}", files=files, params=parameters)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Service(Address):
 def serving(model: Model, spool: Path, waiting: int = 64) -> Iterator[Service]:
     spool.mkdir()
     with Engine(model, waiting=waiting, workers=1, memory_bytes=2**29) as engine:
-        app = create_app(engine, spool, TOKEN, Limits(upload_bytes=UPLOAD))
+        app = create_app(engine, spool, TOKEN, Limits(upload_bytes=UPLOAD, cases=CASES))
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -198,6 +201,148 @@ def test_sr_lies_in_the_study_that_was_sent(service: Service, film: Path) -> Non
     assert (report.Modality, report.StudyInstanceUID) == ("SR", dcmread(film).StudyInstanceUID)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A cohort as it is packed, with what its cases are one by one."""
+
+    archive: bytes
+    films: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+CUT_SHORT = BROKEN["pixels cut short"]
+TABLE_CASES = ("c1", "c2", "c3", "c4", "c5")
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    """Two studies, one with its note in a file; one that is cut short, one that is not there, a note too long."""
+    folder = tmp_path_factory.mktemp("night")
+    films = tuple(
+        write(folder / f"{n}.dcm", np.roll(ramp(), 5 * n), StudyInstanceUID=f"1.2.{n}", SeriesInstanceUID=f"1.2.{n}.1")
+        for n in range(2)
+    )
+    CUT_SHORT[2](folder / "broken.dcm")
+    lines = ["case_id,patient_id,study,note,age_years,sex,crp_mg_l"]
+    lines += [f'c1,p1,s1,"{NOTE}",61,female,41.5', "c2,p2,s2/f.dcm,notes/2.txt,61,female,41.5"]
+    lines += ["c3,p3,s3,,,,", "c4,p4,s4,,,,", "c5,p5,,notes/5.txt,61,,"]
+    members = {
+        "cohort/cases.csv": "\n".join(lines).encode(),
+        "cohort/notes/2.txt": b"Cough.",
+        "cohort/notes/5.txt": b"a" * (2**20 + 1),
+        "cohort/s1/f.dcm": films[0].read_bytes(),
+        "cohort/s2/f.dcm": films[1].read_bytes(),
+        "cohort/s3/f.dcm": (folder / "broken.dcm").read_bytes(),
+    }
+    return Packed(packed(**members), films, (NOTE, "Cough."))
+
+
+def bundled(answer: httpx.Response) -> dict[str, dict[str, Any]]:
+    assert answer.status_code == 200, answer.text
+    return {case["case_id"]: case for case in answer.json()["cases"]}
+
+
+def test_each_case_of_a_bundle_is_answered_as_it_is_alone(service: Service, night: Packed) -> None:
+    answer = service.ask(parts(night.archive), to="bundles")
+
+    cases = bundled(answer)
+    assert tuple(cases) == TABLE_CASES
+    for case_id, film, note in zip(TABLE_CASES, night.films, night.notes, strict=False):
+        alone = service.ask(parts(film, note=note, record=RECORD)).json()
+        del alone["request_id"]
+        assert cases[case_id] == {"case_id": case_id, "said": alone, "refused": None}
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_a_case_of_a_bundle_that_cannot_be_read_has_its_own_reason(service: Service, night: Packed) -> None:
+    cases = bundled(service.ask(parts(night.archive), to="bundles"))
+
+    refused = {name: case["refused"] for name, case in cases.items() if case["said"] is None}
+    assert {name: one["code"] for name, one in refused.items()} == {
+        "c3": CUT_SHORT[0].value,
+        "c4": "missing-study",
+        "c5": "too-large",
+    }
+    assert all(one["problem"] and one["remedy"] for one in refused.values())
+
+
+def test_loose_files_archives_of_them_and_one_archive_of_all_are_the_same_bundle(
+    service: Service, night: Packed
+) -> None:
+    one, two = (film.read_bytes() for film in night.films)
+    members = {"s1/f.dcm": one, "s1/note.txt": b"Cough.", "s2/f.dcm": two}
+
+    loose = service.ask(parts(*night.films), to="bundles")
+    each = service.ask(parts(packed(f=one), packed(f=two)), to="bundles")
+    together = service.ask(parts(packed(**members)), to="bundles")
+
+    said = [[case["said"]["findings"] for case in bundled(answer).values()] for answer in (loose, each, together)]
+    alone = [
+        service.ask(parts(film, note=note)).json()["findings"]
+        for film, note in zip(night.films, ("Cough.", ""), strict=True)
+    ]
+    assert said[2] == alone
+    assert [len(findings) for findings in said] == [2, 2, 2]
+    assert said[0] in (said[1], said[1][::-1])  # files without names come in the order of their UIDs' digests
+    assert alone[1] in said[0]
+    assert tuple(bundled(together)) == ("s1", "s2")
+
+
+def test_a_bundle_as_fhir_has_an_entry_for_each_case_and_its_outcome(service: Service, night: Packed) -> None:
+    answer = service.ask(parts(night.archive), to="bundles", format="fhir")
+
+    bundle = answer.json()
+    Bundle.model_validate_json(answer.text)
+    assert bundle["type"] == "batch-response"
+    assert [entry["response"]["status"] for entry in bundle["entry"]] == ["200", "200", "422", "422", "422"]
+    assert bundle["entry"][0]["resource"]["resourceType"] == "Bundle"
+    (issue,) = bundle["entry"][3]["response"]["outcome"]["issue"]
+    assert (issue["diagnostics"], issue["details"]["text"][:8]) == ("missing-study", "case c4:")
+
+
+def test_a_bundle_as_sr_is_an_archive_of_them_with_the_table_of_what_was_refused(
+    service: Service, night: Packed
+) -> None:
+    answer = service.ask(parts(night.archive), to="bundles", format="sr")
+
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    reports = [dcmread(io.BytesIO(archive.read(name))) for name in sorted(archive.namelist()) if name.endswith(".dcm")]
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert [(report.Modality, report.StudyInstanceUID) for report in reports] == [("SR", "1.2.0"), ("SR", "1.2.1")]
+    refused = archive.read("quarantine.csv").decode().splitlines()[1:]
+    assert [line.split(",")[0] for line in refused] == ["c3", "c4", "c5"]
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "code"),
+    [
+        (None, 415, "not-a-form"),
+        ([("note", (None, NOTE))], 422, "unknown-part"),
+        (parts(packed(**{"cases.csv": b"id,name\n1,CANARYNAME\n"})), 422, "bad-table"),
+        (parts(packed(**{"cases.csv": b"\xff"})), 422, "bad-table"),
+        (parts(packed(**{f"s{number}/f": b"x" for number in range(CASES + 1)})), 422, "too-many-studies"),
+    ],
+)
+def test_a_bundle_that_cannot_be_used_is_refused(service: Service, form: Any, status: int, code: str) -> None:
+    assert_problem(service.ask(form, to="bundles"), status, code)
+
+
+def test_a_bomb_in_a_bundle_costs_its_own_study_alone(service: Service, film: Path) -> None:
+    cases = bundled(service.ask(parts(packed(film=bytes(2**29)), packed(film=film.read_bytes())), to="bundles"))
+
+    assert [case["refused"] and case["refused"]["code"] for case in cases.values()] == ["too-large", None]
+
+
+def test_a_bundle_holds_one_place_and_finds_none_where_none_is_free(
+    service: Service, night: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.engine, "admitted", service.engine.waiting - 1)
+    assert len(bundled(service.ask(parts(night.archive), to="bundles"))) == len(TABLE_CASES)
+
+    monkeypatch.setattr(service.engine, "admitted", service.engine.waiting)
+    assert_problem(service.ask(parts(night.archive), to="bundles"), 503, "busy")
+
+
 def test_a_format_that_nobody_writes_is_refused(service: Service, film: Path) -> None:
     with service.client() as client:
         answer = client.post("/v1/predictions", files=parts(film), headers={"Accept": "text/html"})
@@ -235,6 +380,7 @@ def test_a_broken_study_gets_its_reason_code(service: Service, tmp_path: Path, h
         ([("note", (None, b"\xff\xfe"))], 422, "corrupt"),
         ([("note", (None, "a")), ("note", (None, "b"))], 422, "several-parts"),
         ([("CANARYNAME", (None, "a"))], 422, "unknown-part"),
+        ([("files", (None, "CANARYNAME.zip"))], 422, "not-a-file"),
         ([("note", (None, "a" * (2**20 + 1)))], 413, "upload-too-large"),
     ],
 )

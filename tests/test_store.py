@@ -159,7 +159,7 @@ def test_every_word_on_a_case_is_kept_in_the_order_it_was_said(store: Store) -> 
     words = [review(comment="first"), replace(review(comment="second"), verdict="accept"), review(comment="third")]
 
     for said in words:
-        store.add_review(said)
+        store.trail.add(said)
 
     assert list(store.reviews(MODEL, "c1")) == [replace(w, present=w.verdict == "accept") for w in words]
     assert store.reviews(MODEL, "c2") == ()
@@ -169,7 +169,7 @@ def test_a_review_changes_no_prediction(store: Store) -> None:
     given = scored_case("c1")
     store.keep([given])
 
-    store.add_review(review())
+    store.trail.add(review())
 
     assert store.case(MODEL, "c1").prediction == given.prediction
 
@@ -177,7 +177,7 @@ def test_a_review_changes_no_prediction(store: Store) -> None:
 def test_a_time_from_another_zone_is_kept_as_the_same_moment(store: Store) -> None:
     said = replace(review(), at=datetime.now(UTC).astimezone().replace(microsecond=5))
 
-    store.add_review(said)
+    store.trail.add(said)
 
     assert store.reviews(MODEL, "c1")[0].at == said.at
     assert store.reviews(MODEL, "c1")[0].at.utcoffset() == timedelta(0)
@@ -187,7 +187,7 @@ def test_the_worklist_names_unreviewed_cases_first_and_then_the_most_urgent(stor
     urgency = {"mild": 0.45, "seen": 0.95, "urgent": 0.9, "quiet": 0.05}
     store.keep([scored_case(case_id, (p, 0.01, 0.01)) for case_id, p in urgency.items()])
 
-    store.add_review(review("seen"))
+    store.trail.add(review("seen"))
     rows = store.worklist(MODEL)
 
     assert [row.prediction.case_id for row in rows] == ["urgent", "mild", "quiet", "seen"]
@@ -199,14 +199,14 @@ def test_a_finding_counts_as_reviewed_once_however_often_it_was_decided(store: S
     store.keep([scored_case("c1")])
 
     for label in ("lung_cancer", "lung_cancer", "pneumonia"):
-        store.add_review(review(label=label))
+        store.trail.add(review(label=label))
 
     assert [row.reviewed for row in store.worklist(MODEL)] == [2]
 
 
 def test_a_case_that_was_scored_again_waits_for_a_new_review(store: Store) -> None:
     store.keep([scored_case("c1", content="a" * 64)])
-    store.add_review(review())
+    store.trail.add(review())
 
     store.keep([scored_case("c1", content="b" * 64)])
 
@@ -273,7 +273,7 @@ def keep_a_case(store: Store) -> None:
 
 
 def add_a_word(store: Store) -> None:
-    store.add_review(review(CANARY, comment=NOTE))
+    store.trail.add(review(CANARY, comment=NOTE))
 
 
 @pytest.mark.parametrize("write", [keep_a_case, add_a_word])
@@ -304,7 +304,7 @@ def write_fifty(path: Path, who: str) -> None:
         for n in range(50):
             case: ScoredCase = scored_case(f"{who}{n}", views=())
             store.keep([case])
-            store.add_review(review(case.prediction.case_id, reviewer=who))
+            store.trail.add(review(case.prediction.case_id, reviewer=who))
 
 
 def test_two_processes_that_open_and_write_a_new_store_at_once_lose_nothing(tmp_path: Path) -> None:

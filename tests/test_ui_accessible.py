@@ -14,11 +14,17 @@ from tests.browser import launched
 from tests.provider import auth_file, provider
 from tests.scored import LABELS, scored_case, write_scored
 from ui import serve, words
+from ui.shelf import GONE
 
 PATIENCE_MS = 30_000
 SEVERE = ("serious", "critical")
 _CONTRAST = "axe.run({ exclude: ['[data-testid=stPopoverBody]'] }, { runOnly: ['color-contrast'] })"
 """A popover's frame lies over it, so that this cannot be decided there; its violations are found by the other run."""
+_DRAWN = """() => document.querySelector("[data-test-script-state=notRunning]")
+  && !document.querySelector("[data-stale=true]")
+  && document.getAnimations().every((one) => one.playState !== "running" || one.effect.getTiming().iterations > 99)
+"""
+"""Whether the page stands as it is to be: nothing is being drawn, fades in or fades out."""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
@@ -58,6 +64,7 @@ def a_case(page: Page) -> None:
     page.get_by_role("heading", name="urgent").wait_for()
     page.get_by_role("button", name="Accept").first.wait_for()
     page.locator(".viewer canvas").first.wait_for()
+    page.get_by_text(GONE).first.wait_for()  # the page is drawn once more when that is known
 
 
 def the_evidence(page: Page, kind: str) -> None:
@@ -139,7 +146,7 @@ def test_every_finding_is_named_to_those_who_cannot_see_it(page: Page, screen: s
 
 def faults(page: Page) -> list[str]:
     """What axe-core calls serious or critical, and text whose contrast it leaves open: rule and element."""
-    page.wait_for_timeout(300)  # what fades in has faded in
+    page.wait_for_function(_DRAWN)
     if not page.evaluate("'axe' in window"):
         page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = page.evaluate(

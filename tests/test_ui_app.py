@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -163,7 +164,7 @@ def test_only_a_page_of_many_cases_is_shown_and_the_next_one_is_a_button_away(
 
 
 def test_reviewed_cases_can_be_told_from_the_others(out: Path, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
-    store.add_review(Review("urgent", MODEL, "lung_cancer", "accept", "", "ada", datetime.now(UTC)))
+    store.trail.add(Review("urgent", MODEL, "lung_cancer", "accept", "", "ada", datetime.now(UTC)))
     shown = page(out, monkeypatch)
 
     shown.session_state["status"] = "not reviewed"
@@ -239,6 +240,51 @@ def test_a_case_says_what_the_model_saw_and_who_the_model_is(out: Path, monkeypa
     assert "This does not rule anything out." in drawn
     assert f"Model {MODEL}, scored " in drawn
     assert "Decision support for research" in drawn
+
+
+def test_what_would_be_said_without_each_side_and_which_values_are_unusual_stands_in_the_evidence(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = press(page(out, monkeypatch), "Start reading")
+    assert "Without the note: " in words(shown)
+
+    press(shown, "Record")
+
+    assert "↑ above 0 to 5" in words(shown)
+
+
+def test_a_blind_reader_is_told_of_unusual_values_and_not_of_what_would_be_said_without_a_side(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = page(out, monkeypatch)
+    shown.session_state["blind"] = True
+    press(shown.run(), "Start reading")
+    assert "Without the note: " not in words(shown)
+
+    press(shown, "Record")
+
+    assert "↑ above 0 to 5" in words(shown)
+
+
+def test_a_store_of_an_earlier_medmm_opens_and_is_silent_of_what_it_does_not_know(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(out / "store.sqlite") as kept:
+        for number, place, said in kept.execute("SELECT prediction_id, place, contributions FROM finding").fetchall():
+            older = [{name: side[name] for name in ("modality", "log_odds")} for side in json.loads(said)]
+            where = "WHERE prediction_id = ? AND place = ?"
+            kept.execute(f"UPDATE finding SET contributions = ? {where}", (json.dumps(older), number, place))
+        kept.execute("UPDATE prediction SET evidence = json_remove(evidence, '$.usual')")
+
+    shown = press(page(out, monkeypatch), "Start reading")
+    why = words(shown)
+    press(shown, "Record")
+
+    assert not shown.exception
+    assert "knows nothing of" in why
+    assert "Without" not in why
+    assert "crp mg l" in words(shown)
+    assert "above" not in words(shown)
 
 
 def test_one_kind_of_evidence_is_open_at_a_time_and_stays_so_from_case_to_case(

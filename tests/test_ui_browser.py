@@ -22,6 +22,9 @@ from ui import serve
 
 CANARY = "canary-patient-4711"
 CONTESTED = "contested"
+TEN = [f"read-{n}" for n in range(10)]
+VERDICTS = ("accepted", "overridden", "cannot judge")
+"""What a reader says of the three findings of each of the ten cases, as the history of a case calls it."""
 NOTE = "Canaryword in the note of a smoker."
 PATIENCE_MS = 20_000
 expect.set_options(timeout=PATIENCE_MS)
@@ -53,7 +56,9 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
         scored_case("script", (0.1, 0.6, 0.1), note=SCRIPT),
         scored_case("quiet", (0.1, 0.1, 0.1), views=(), record={}),
         scored_case(CONTESTED, (0.05, 0.05, 0.05)),
-        *(scored_case(f"read-{n}", (0.3 - n / 100, 0.05, 0.05)) for n in range(3)),
+        *(scored_case(case_id, (0.3 - n / 100, 0.05, 0.05)) for n, case_id in enumerate(TEN)),
+        scored_case("pressed-1", (0.02, 0.02, 0.02), views=("PA", "LL")),
+        scored_case("pressed-2", (0.01, 0.01, 0.01)),
     ]
     write_scored(out, cases)
     process, address = serve.start(out, 18_800)
@@ -129,21 +134,23 @@ def decide(page: Page, key: str, finding: str) -> None:
     expect(page.locator(".mm-sentence")).not_to_contain_text(finding)
 
 
-def test_a_reader_works_through_three_cases_by_keyboard_alone(page: Page, screen: Screen) -> None:
+def test_a_reader_works_through_ten_cases_by_keyboard_alone_and_finds_all_after_a_reload(
+    page: Page, screen: Screen
+) -> None:
     search(page, "read-")
-    expect(page.locator(".mm-list tbody tr")).to_have_count(3)
+    expect(page.locator(".mm-list tbody tr")).to_have_count(len(TEN))
     page.keyboard.press("Escape")
     page.keyboard.press("j")
-    expect(page.locator(".mm-list tr[data-at]")).to_contain_text("read-1")
+    expect(page.locator(".mm-list tr[data-at]")).to_contain_text(TEN[1])
     page.keyboard.press("k")
     page.keyboard.press("Enter")
 
-    for n in range(3):
-        heading(page, f"read-{n}")
+    for case_id in TEN:
+        heading(page, case_id)
         decide(page, "a", "Pneumonia")
         expect(page.locator(".mm-sentence")).to_contain_text("Heart failure")
         page.keyboard.press("m")
-        page.keyboard.type("jaoc: wide heart")
+        page.keyboard.type(f"jaoc: wide heart of {case_id}")
         page.keyboard.press("Escape")
         decide(page, "o", "Heart failure")
         expect(page.locator(".mm-sentence")).to_contain_text("Lung cancer")
@@ -153,10 +160,57 @@ def test_a_reader_works_through_three_cases_by_keyboard_alone(page: Page, screen
     heading(page, "Worklist")
 
     with Store(screen.out / "store.sqlite") as store:
-        said = [store.reviews(MODEL, f"read-{n}") for n in range(3)]
-    for reviews in said:
+        said = {case_id: store.reviews(MODEL, case_id) for case_id in TEN}
+    for case_id, reviews in said.items():
         assert [word.verdict for word in reviews] == ["accept", "override", "cannot judge"]
-        assert [word.comment for word in reviews] == ["", "jaoc: wide heart", ""]
+        assert [word.comment for word in reviews] == ["", f"jaoc: wide heart of {case_id}", ""]
+    page.reload()
+    heading(page, "Worklist")
+    search(page, "read-")
+    expect(page.locator(".mm-list tbody tr")).to_have_count(len(TEN))
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    heading(page, TEN[0])
+    page.locator(".mm-sentence").wait_for()
+    page.keyboard.press("h")
+    for case_id in TEN:
+        heading(page, case_id)
+        events = page.locator(".st-key-shown .mm-remarks li")
+        expect(events.filter(has_text="wide heart")).to_contain_text(f"jaoc: wide heart of {case_id}")
+        expect(events).to_have_count(len(VERDICTS))
+        for event, verdict in zip(reversed(events.all()), VERDICTS, strict=True):
+            expect(event).to_contain_text(verdict)
+        page.keyboard.press("j")
+    heading(page, "Worklist")
+
+
+def test_what_is_pressed_while_the_film_asks_and_right_before_another_press_is_stored(
+    page: Page, screen: Screen
+) -> None:
+    """The film is asked for, a decision is made in the same instant, and the next case wanted before it is answered."""
+    search(page, "pressed-")
+    expect(page.locator(".mm-list tbody tr")).to_have_count(2)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    heading(page, "pressed-1")
+    expect(page.locator(".viewer")).to_be_visible()
+
+    page.evaluate(
+        """async () => {
+          const film = document.querySelector(".st-key-desk [data-testid=stBidiComponentIsolated]").shadowRoot;
+          const key = new KeyboardEvent("keydown", { key: "PageDown", bubbles: true });
+          film.querySelector(".panes").dispatchEvent(key);
+          document.querySelector(".st-key-choices button").click();
+          await new Promise((later) => setTimeout(later, 5));
+          document.querySelector(".st-key-next button").click();
+        }"""
+    )
+
+    heading(page, "pressed-2")
+    expect(page.locator(".pane .title").first).to_have_text("Film 1, PA")
+    expect(page.locator(".pane .value").first).not_to_have_text("Loading …")
+    with Store(screen.out / "store.sqlite") as store:
+        assert [word.verdict for word in store.reviews(MODEL, "pressed-1")] == ["accept"]
 
 
 def test_what_was_said_and_drawn_is_there_after_a_reload(page: Page, screen: Screen) -> None:
@@ -265,6 +319,7 @@ def test_a_case_leaves_as_a_pdf_and_a_structured_report_under_a_name_without_the
     page: Page, screen: Screen
 ) -> None:
     open_case(page, CANARY)
+    expect(page.locator(".note")).to_contain_text("not where they were")  # after which the film asks for nothing
     page.keyboard.press("x")
 
     for name, begins in (("Report (PDF)", b"%PDF"), ("Structured report (DICOM SR)", b"\0" * 128 + b"DICM")):

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medmm.result import Deletion, Outline, Region, Review, Standing, WordWeight
+from medmm.result import Contribution, Deletion, Outline, Region, Review, Standing, Without, WordWeight
 from medmm.store.events import Shown
 from medmm.store.worklist import WorklistRow
 from medmm.write.paint import COOL, FULL, WARM, overlay_png, paint, reach
@@ -153,6 +153,55 @@ def test_bars_say_what_was_not_given_and_name_what_the_modalities_do_together() 
     assert "Starts at −1.50" in text_of(bars)
 
 
+def test_beside_each_bar_stands_what_would_be_said_without_it_and_another_word_stands_out() -> None:
+    flagged = finding("pneumonia", 0.6)
+    changed = Contribution("note", 1.2, Without(0.31, "not flagged"))
+    kept = Contribution("image", 0.1, Without(0.58, "flagged"))
+
+    drawn = findings.bars(replace(flagged, contributions=(kept, changed)), (), 4.0)
+
+    assert 'class="mm-strong" title="Without the note: 31% (not flagged)">31% (not flagged)<' in drawn
+    assert 'class="" title="Without the image: 58% (flagged)">58% (flagged)<' in drawn
+    assert "BroughtWithout it" in text_of(drawn)
+
+
+def test_bars_of_an_answer_that_does_not_say_it_have_no_empty_column() -> None:
+    earlier = replace(finding("pneumonia", 0.6), contributions=(Contribution("note", 1.2),))
+
+    assert "Without" not in text_of(findings.bars(earlier, (), 4.0))
+
+
+@pytest.mark.parametrize(
+    ("value", "said", "stands_out"),
+    [
+        (5.1, "↑ above 3.5 to 5", True),
+        (3.4, "↓ below 3.5 to 5", True),
+        (5.0, "3.5 to 5", False),
+        (3.5, "3.5 to 5", False),
+    ],
+)
+def test_a_value_out_of_its_usual_range_is_marked_in_words_and_by_an_arrow(
+    value: float, said: str, stands_out: bool
+) -> None:
+    case = scored_case("c1", record={"potassium": value})
+    evidence = replace(case.evidence, usual={"potassium": (3.5, 5.0)}, units={"potassium": "mmol/L"})
+
+    drawn = given.record_table(evidence, None)
+
+    assert text_of(drawn).endswith(f"potassium{value:g}mmol/L{said}")
+    assert ("mm-strong" in drawn) == stands_out
+
+
+def test_a_record_without_usual_ranges_has_no_column_for_them_and_a_word_has_no_range() -> None:
+    case = scored_case("c1", record={"age_years": 74.0, "sex": "female"})
+
+    assert "Usual range" not in given.record_table(case.evidence, None)
+    assert "Usual range" not in given.record_table(replace(case.evidence, usual={"other": (0.0, 1.0)}), None)
+    with_word = given.record_table(replace(case.evidence, usual={"sex": (0.0, 1.0)}), None)
+    assert "↑" not in with_word
+    assert "↓" not in with_word
+
+
 def test_the_bars_of_a_case_share_one_scale() -> None:
     prediction = scored_case("c1").prediction
 
@@ -172,7 +221,7 @@ def test_labels_units_remarks_and_record_values_are_escaped() -> None:
             findings.summary(prediction),
             findings.bars(hostile, (), 1.0),
             given.given(prediction, evidence),
-            given.record_table(evidence.record, evidence.units, evidence.explanations[0]),
+            given.record_table(evidence, evidence.explanations[0]),
             given.remarks(prediction, evidence),
         )
     )
@@ -263,6 +312,14 @@ def test_similar_cases_say_what_is_known_of_the_finding_and_of_the_others() -> N
     assert "Lung cancer" in text
     assert re.search(r"t-017\s*yes\s*pneumonia\s*0\.21", text)
     assert re.search(r"t-204\s*not stated\s*heart failure\s*0\.43", text)
+
+
+def test_of_many_words_the_first_are_quoted_and_the_rest_counted() -> None:
+    spans = tuple((n, n + 1) for n in range(8))
+
+    text = text_of(reasons.flipped(Deletion("flu", True, 1.0, -1.0, (), spans, ()), "abcdefgh", films=1))
+
+    assert text.startswith("Without “a”, “b”, “c”, “d”, “e”, “f” and 2 more words flu would not be flagged.")
 
 
 def test_a_deletion_is_one_sentence_that_quotes_the_words_and_promises_nothing() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
-from playwright.sync_api import expect
+from playwright.sync_api import Request, expect
 from streamlit.testing.v1 import AppTest
 
 import ui.app
@@ -147,8 +147,8 @@ def test_a_report_runs_nothing_and_asks_for_nothing(tmp_path: Path) -> None:
     with launched() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(30_000)
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        asked: list[Request] = []
+        page.on("request", lambda request: asked.append(request))
         page.goto(address)
         page.get_by_role("button", name="Expand sidebar").click()
         page.get_by_role("button", name=words.MODELS).click()
@@ -160,6 +160,8 @@ def test_a_report_runs_nothing_and_asks_for_nothing(tmp_path: Path) -> None:
 
         assert page.frame_locator("iframe").get_by_text("ran", exact=True).count() == 0
         assert page.title() == words.TITLE
-        assert [url for url in asked if "192.0.2.1" in url] == []
+        assert [
+            one.url for one in asked if "192.0.2.1" in one.url and one.failure != "csp"
+        ] == []  # stopped in the page
         page.close()
     serve.stop(process)

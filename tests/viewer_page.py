@@ -33,6 +33,9 @@ def main(out: Path) -> None:
     """Any case and finding of the folder, and what was drawn."""
     import streamlit as st
 
+    def press(name: str) -> None:
+        st.session_state["pressed"] += (name,)
+
     from medmm.store.store import Store
     from tests.scored import MODEL
     from ui import viewer
@@ -49,6 +52,10 @@ def main(out: Path) -> None:
         st.code(json.dumps([drawn.film, drawn.points]) if drawn else "nothing")
     if st.button("Keep what was drawn"):
         st.session_state["kept"] = drawn
+    st.session_state.setdefault("pressed", ())
+    for name in ("One", "Two", "Three"):
+        st.button(name, on_click=press, args=(name,))
+    st.text(f"Pressed: {', '.join(st.session_state['pressed'])}")
     kept = st.session_state.get("kept")
     if kept:
         st.text("Kept")

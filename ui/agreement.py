@@ -18,6 +18,7 @@ from medmm.judge.drift import ENOUGH_REVIEWED, Scoring
 from medmm.judge.metrics import resample_patients
 from medmm.judge.subgroups import GroupRow, by_group
 from medmm.result import Finding, Prediction, Review
+from ui.words import AGES, GIVEN
 
 Row = tuple[Prediction, datetime, Mapping[str, RecordValue], tuple[Review, ...]]
 """One row of Store.history."""
@@ -61,7 +62,7 @@ def groups(history: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """Attribute -> the group of each prediction, '' where it is not known; an attribute with one group is left out."""
     columns = sorted({column for _, _, record, _ in history for column in record})
     found = {column: tuple(_group(column, record.get(column)) for _, _, record, _ in history) for column in columns}
-    found["given"] = tuple(", ".join(said.present) for said, *_ in history)
+    found[GIVEN] = tuple(", ".join(said.present) for said, *_ in history)
     return {name: values for name, values in found.items() if 1 < len(set(values) - {""}) <= _MOST_VALUES}
 
 
@@ -69,7 +70,7 @@ def _group(column: str, value: RecordValue | None) -> str:
     if isinstance(value, str):
         return value
     if column.lower() in AGE and value is not None:
-        return f"{OLD} and over" if value >= OLD else f"under {OLD}"
+        return AGES[value >= OLD].format(OLD)
     return ""
 
 

@@ -20,7 +20,7 @@ from medmm.store.events import Reader
 from medmm.store.store import Store
 from medmm.store.worklist import WorklistRow
 from medmm.write.paint import COOL, WARM
-from ui import case, login, words, worklist
+from ui import case, login, progress, words, worklist
 from ui.folder import open_store
 from ui.say import SUPPORT, escape, literal
 from ui.sitting import Sitting, sit
@@ -69,7 +69,10 @@ def _page(out: Path) -> None:
 
     worklist.show(store, out, reader, open_case, blind=_is_blind())
     model_id = st.session_state["list"].asked.model_id
-    st.html(f'<p class="mm-support mm-foot">{escape(words.MODEL.format(model_id))}. {escape(SUPPORT)}</p>')
+    with st.container(key="foot", horizontal=True, vertical_alignment="center", gap="small"):
+        foot = f'<p class="mm-support mm-foot">{escape(words.MODEL.format(model_id))}. {escape(SUPPORT)}</p>'
+        st.html(foot, width="content")
+        progress.show(out)
 
 
 def _at_models(here: bool) -> None:

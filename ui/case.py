@@ -57,9 +57,9 @@ def _keys(sitting: Sitting) -> list[Key]:
         Key("ArrowDown", "", f"finding-{min(at + 1, last)}"),
         Key("ArrowUp", "", f"finding-{max(at - 1, 0)}"),
         *digits,
-        Key("", "Choose a finding", shown="1 – 9, ↑ ↓"),
+        Key("", words.CHOOSE, shown=words.CHOOSE_KEYS),
         *(Key(key, words.EVIDENCE[kind], f"{EVIDENCE}-{kind}") for key, kind in _EVIDENCE_KEYS.items()),
-        Key("l", f"{words.CLAIM} or {words.RELEASE.lower()} the case", "claim"),
+        Key("l", words.CLAIM_ROW, "claim"),
         Key("x", words.EXPORT, "export"),
         Key("j", words.NEXT, "next"),
         Key("k", words.BEFORE, "before"),
@@ -154,20 +154,13 @@ def _films(sitting: Sitting, out: Path, explanation: Explanation) -> None:
     if not scored.evidence.films:
         st.html(_EMPTY.format(words.NO_IMAGE))
         return
-    drawn = _mark(sitting)
     viewer.show(
         scored,
         explanation,
         films_folder(out),
         _outline(sitting),
         overlay=not sitting.is_hidden,
-        is_stale=lambda: _mark(sitting) != drawn,
     )
-
-
-def _mark(sitting: Sitting) -> object:
-    """Differs once the page shows something else than what holds."""
-    return sitting.mark, st.session_state.get("sitting") is sitting, st.session_state.get(EVIDENCE)
 
 
 def _outline(sitting: Sitting) -> Outline | None:
@@ -223,7 +216,7 @@ def _record(sitting: Sitting, explanation: Explanation) -> None:
     """The record, and what the reader of the files remarked."""
     scored = sitting.scored
     evidence = scored.evidence
-    table = given.record_table(evidence.record, evidence.units, None if sitting.is_hidden else explanation)
+    table = given.record_table(evidence, None if sitting.is_hidden else explanation)
     st.html(table if evidence.record else _EMPTY.format(words.NO_RECORD))
     remarks = given.remarks(scored.prediction, evidence)
     if remarks:
@@ -257,5 +250,5 @@ def _foot(sitting: Sitting) -> None:
     """Whose answer it is, of when, and what it is not."""
     desk = sitting.desk
     made = words.MODEL_AND_TIME.format(desk.shown.model_id, moment(desk.scored_at))
-    read = words.READS_AS.format(sitting.reader.name, sitting.reading)
+    read = words.READS_AS.format(sitting.reader.name, words.READINGS[sitting.reading])
     st.html(f'<p class="mm-support mm-foot">{escape(made)}. {escape(read)} {escape(SUPPORT)}</p>')

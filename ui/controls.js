@@ -72,16 +72,12 @@ function listen(viewer, pane) {
     if (pane.set) pane.write();
   };
   canvas.oncontextmenu = (event) => event.preventDefault();
-  canvas.addEventListener(
-    "wheel",
-    (event) => {
-      event.preventDefault();
-      viewer.activate(pane);
-      if (pane.set.frames > 1 && !event.ctrlKey) viewer.scroll(Math.sign(event.deltaY));
-      else pane.zoomBy(Math.exp(-event.deltaY * WHEEL * (event.ctrlKey ? 4 : 1)), ...where(event));
-    },
-    { passive: false },
-  );
+  canvas.onwheel = (event) => {
+    event.preventDefault();
+    viewer.activate(pane);
+    if (pane.set.frames > 1 && !event.ctrlKey) viewer.scroll(Math.sign(event.deltaY));
+    else pane.zoomBy(Math.exp(-event.deltaY * WHEEL * (event.ctrlKey ? 4 : 1)), ...where(event));
+  };
 }
 
 function drag(pane, held, now) {
@@ -174,8 +170,8 @@ Object.assign(Viewer.prototype, {
       draw: !set.outlined,
       erase: !(this.said.label in this.own),
       series: this.said.sets.length < 2,
-      shade: !this.said.overlay,
-      method: !this.said.overlay,
+      shade: !this.said.overlays,
+      method: !this.said.overlays,
     }))
       this.find(name).hidden = gone;
     this.listSets();
@@ -185,7 +181,7 @@ Object.assign(Viewer.prototype, {
     const slice = this.find("slice");
     Object.assign(slice, { max: set.frames - 1, value: frame });
     slice.setAttribute("aria-valuetext", `${set.kind} ${frame + 1} / ${set.frames}`);
-    const ticks = Object.keys(this.said.overlay ? set.seen : {}).map((seen) => tick(seen / Math.max(set.frames - 1, 1)));
+    const ticks = Object.keys(this.said.overlays ? set.seen : {}).map((seen) => tick(seen / Math.max(set.frames - 1, 1)));
     this.find("ticks").replaceChildren(...(set.frames > 1 ? ticks : []));
     for (const name of ["low", "high", "method"]) this.find(name).textContent = this.said.legend[name];
     this.find("note").textContent = set.note;

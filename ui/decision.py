@@ -34,15 +34,14 @@ def choices(finding: Finding, *, hidden: bool) -> tuple[Choice, ...]:
     accepts the answer that says the same, and overrides the others.
     """
     cannot = Choice("c", words.CANNOT, "cannot judge")
+    accept = Choice("a", words.ACCEPT.format(words.CALLS[finding.call]), "accept")
     if not hidden and finding.call != "uncertain":
-        other = "not flagged" if finding.flagged else "flagged"
-        accept = Choice("a", words.ACCEPT.format(finding.call), "accept")
+        other = words.CALLS["not flagged" if finding.flagged else "flagged"]
         return accept, Choice("o", words.OVERRIDE.format(other), "override"), cannot
     answers = []
     for key, text, present in (("y", words.PRESENT, True), ("n", words.ABSENT, False)):
         agrees = finding.call == ("flagged" if present else "not flagged")
         answers.append(Choice(key, text, "accept" if agrees else "override", present))
-    accept = Choice("a", words.ACCEPT.format(finding.call), "accept")
     return (*answers, cannot) if hidden else (accept, *answers, cannot)
 
 
@@ -127,8 +126,8 @@ def _troubles(sitting: Sitting) -> None:
     """What somebody else said meanwhile, and what could not be stored."""
     for word in sitting.conflict:
         what = said(sitting.finding, word)
-        quoted = f" “{word.comment}”" if word.comment else ""
-        text = words.CONFLICT.format(word.reviewer, name(word.label), what + quoted)
+        told = words.WITH_COMMENT.format(what, word.comment) if word.comment else what
+        text = words.CONFLICT.format(word.reviewer, name(word.label), told)
         st.warning(literal(text), icon=":material/group:")
     if sitting.problem:
         st.error(literal(words.NOTHING_STORED.format(sitting.problem)))
@@ -165,11 +164,11 @@ def _did(event: Event) -> str:
     """What was done, in words."""
     said = event.payload
     if event.kind == "decided":
-        verdict = words.VERDICTS[said["verdict"]]
-        return f"{name(said['label'])}: {verdict}{_stated(said['present'])} ({said['reading']})"
-    detail = {"read as": said.get("reading"), "retracted": name(str(said.get("label"))), "exported": said.get("as")}
+        verdict, reading = words.VERDICTS[said["verdict"]], words.READINGS[said["reading"]]
+        return words.DECIDED_AS.format(name(said["label"]), verdict, words.IS_STATED[said["present"]], reading)
+    detail = {
+        "read as": words.READINGS.get(said.get("reading", "")),
+        "retracted": name(str(said.get("label"))),
+        "exported": said.get("as"),
+    }
     return words.DID[event.kind].format(detail.get(event.kind, ""))
-
-
-def _stated(present: bool | None) -> str:
-    return "" if present is None else f", {(words.PRESENT if present else words.ABSENT).lower()}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from medmm.result import Call, Finding, Prediction, Review, Standing
-from ui.say import LOG_ODDS, NOTHING_FLAGGED, call, doubt, escape, name, percents, signed, standing
-from ui.words import ABSENT, CANNOT, PRESENT
+from dataclasses import replace
+
+from medmm.result import Call, Contribution, Finding, Prediction, Review, Standing
+from ui import words
+from ui.say import call, doubt, escape, name, percents, side, signed, standing
 
 _KINDS = {"flagged": "mm-flagged", "not flagged": "mm-unflagged", "uncertain": "mm-uncertain"}
 _LEAST_REACH = 1.0
@@ -14,7 +16,7 @@ _LEAST_REACH = 1.0
 def summary(prediction: Prediction) -> str:
     """What was flagged and what is uncertain, or plainly that nothing was."""
     parts = [_chips(prediction, one) for one in ("flagged", "uncertain")]
-    return f'<p class="mm-summary">{" ".join(part for part in parts if part) or escape(NOTHING_FLAGGED)}</p>'
+    return f'<p class="mm-summary">{" ".join(part for part in parts if part) or escape(words.NOTHING_FLAGGED)}</p>'
 
 
 def _chips(prediction: Prediction, said: Call) -> str:
@@ -24,7 +26,7 @@ def _chips(prediction: Prediction, said: Call) -> str:
         for f in prediction.findings
         if f.call == said
     ]
-    return f'<span class="mm-quiet">{said.capitalize()}</span> {"".join(chips)}' if chips else ""
+    return f'<span class="mm-quiet">{escape(call(said))}</span> {"".join(chips)}' if chips else ""
 
 
 def row(finding: Finding, made: Standing) -> str:
@@ -39,22 +41,22 @@ def row(finding: Finding, made: Standing) -> str:
 
 def hidden_row(word: Review | None) -> str:
     """The same while the reader is not to see what the model says: only what they said themselves."""
-    said = PRESENT if word and word.present else ABSENT if word and word.present is False else CANNOT if word else ""
+    said = "" if word is None else words.ANSWERS[word.present]
     return f'<div class="mm-row mm-hidden"><span class="mm-done">{escape(said)}</span></div>'
 
 
 def chip(finding: Finding) -> str:
     """What the model says, as a word that stands out if it is something."""
-    return f'<span class="mm-chip {_KINDS[finding.call]}">{call(finding)}</span>'
+    return f'<span class="mm-chip {_KINDS[finding.call]}">{escape(call(finding.call))}</span>'
 
 
 def scale(finding: Finding) -> str:
     """The probability as a bar from 0 to 1, and where its threshold lies."""
     probability, threshold = percents(finding)
     return (
-        f'<span class="mm-scale" role="img" aria-label="Probability {escape(probability)}, threshold '
-        f'{escape(threshold)}"><span class="mm-fill {_KINDS[finding.call]}" style="width:{finding.probability:.2%}">'
-        f'</span><span class="mm-tick" style="left:{finding.threshold:.2%}" title="threshold {escape(threshold)}">'
+        f'<span class="mm-scale" role="img" aria-label="{escape(words.SCALE.format(probability, threshold))}">'
+        f'<span class="mm-fill {_KINDS[finding.call]}" style="width:{finding.probability:.2%}"></span>'
+        f'<span class="mm-tick" style="left:{finding.threshold:.2%}" title="{escape(words.TICK.format(threshold))}">'
         "</span></span>"
     )
 
@@ -67,9 +69,7 @@ def _mark(made: Standing) -> str:
 
 def sentence(finding: Finding) -> str:
     """The same in words, for the finding that is looked at."""
-    probability, threshold = percents(finding)
-    side = "reaches" if finding.flagged else "is below"
-    return f"Calibrated probability {probability}; it {side} the threshold of {threshold}. {doubt(finding)}".strip()
+    return f"{words.SENTENCE[finding.flagged].format(*percents(finding))} {doubt(finding)}".strip()
 
 
 def heading(finding: Finding) -> str:
@@ -84,30 +84,55 @@ def reach(prediction: Prediction) -> float:
 
 
 def bars(finding: Finding, absent: tuple[str, ...], end: float) -> str:
-    """What each modality added, as bars from a common zero; `end` is the log-odds that fill half the lane."""
+    """What each modality added, as bars from a common zero, and what would be said without it.
+
+    Args:
+        finding: the one that is looked at.
+        absent: modalities that the case does not have.
+        end: log-odds that fill half the lane.
+    """
+    known = any(one.without for one in finding.contributions)
     lanes = [
-        _lane(c.modality, "not given", "") if c.modality in absent else _bar(c.modality, c.log_odds, end)
-        for c in finding.contributions
+        _lane(side(one.modality), words.NONE_GIVEN, "", "")
+        if one.modality in absent
+        else _bar(side(one.modality), one.log_odds, end, without=_without(finding, one))
+        for one in finding.contributions
     ]
-    together = _bar("together", finding.interaction, end, "mm-together")
+    together = _bar(words.TOGETHER, finding.interaction, end, "mm-together")
+    heads = ("", "", words.BROUGHT, words.WITHOUT) if known else ()
+    head = "".join(f'<th scope="col">{one}</th>' if one else "<td></td>" for one in heads)
     return (
-        f'<div class="mm-bars">{"".join(lanes)}{together}</div>'
-        f'<p class="mm-quiet mm-small">Starts at {signed(finding.base_log_odds)}, what the model says of a case it '
-        f"knows nothing of. “Together” is what no modality brings alone; it is part of the bars above. {LOG_ODDS}</p>"
+        f'<table class="mm-bars">{f"<thead><tr>{head}</tr></thead>" if head else ""}'
+        f"<tbody>{''.join(lanes)}{together}</tbody></table>"
+        f'<p class="mm-quiet mm-small">{escape(words.BARS.format(signed(finding.base_log_odds)))} '
+        f"{escape(words.LOG_ODDS)}</p>"
     )
 
 
-def _bar(title: str, log_odds: float, end: float, kind: str = "") -> str:
+def _without(finding: Finding, brought: Contribution) -> str:
+    """HTML: probability and word for the case without one side; it stands out where the word is another one."""
+    without = brought.without
+    if without is None:
+        return ""
+    probability, _ = percents(replace(finding, probability=without.probability))
+    said = words.CALLS[without.call]
+    kind = "mm-strong" if without.call != finding.call else ""
+    spoken = words.WITHOUT_SIDE.format(side(brought.modality), probability, said)
+    return (
+        f'<span class="{kind}" title="{escape(spoken)}">{escape(words.WITHOUT_SAID.format(probability, said))}</span>'
+    )
+
+
+def _bar(title: str, log_odds: float, end: float, kind: str = "", without: str = "") -> str:
     half = 50 * min(abs(log_odds) / end, 1)
     left = 50 if log_odds > 0 else 50 - half
     hue = "mm-for" if log_odds > 0 else "mm-against"
-    return _lane(
-        title, signed(log_odds), f'<span class="{hue} {kind}" style="left:{left:.1f}%;width:{half:.1f}%"></span>'
-    )
+    drawn = f'<span class="{hue} {kind}" style="left:{left:.1f}%;width:{half:.1f}%"></span>'
+    return _lane(title, signed(log_odds), drawn, without)
 
 
-def _lane(title: str, value: str, bar: str) -> str:
+def _lane(title: str, value: str, bar: str, without: str) -> str:
     return (
-        f'<span>{escape(title)}</span><span class="mm-lane" aria-hidden="true">{bar}</span>'
-        f'<span class="mm-number{"" if bar else " mm-quiet"}">{escape(value)}</span>'
+        f'<tr><th scope="row">{escape(title)}</th><td><div class="mm-lane" aria-hidden="true">{bar}</div></td>'
+        f'<td class="mm-number{"" if bar else " mm-quiet"}">{escape(value)}</td><td>{without}</td></tr>'
     )

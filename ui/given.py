@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 from medmm.case import RecordValue
 from medmm.read.remark import CONCERN, about, is_concern
-from medmm.result import Evidence, Explanation, Film, Prediction
+from medmm.result import Evidence, Explanation, Film, Prediction, Span
+from medmm.write.words import film_name
 from ui import words
-from ui.say import escape, name, signed
+from ui.say import counted, escape, name, side, signed
 
 
 def given(prediction: Prediction, evidence: Evidence) -> str:
     """HTML: one mark for each modality that the model knows how to use."""
     count = {"image": _count(evidence.films)}
-    marks = [f'<span class="mm-given">✓ {escape(m)}{count.get(m, "")}</span>' for m in prediction.present]
-    marks += [f'<span class="mm-absent">{escape(words.NOT_GIVEN.format(m))}</span>' for m in prediction.absent]
+    marks = [f'<span class="mm-given">✓ {escape(side(m))}{escape(count.get(m, ""))}</span>' for m in prediction.present]
+    marks += [f'<span class="mm-absent">{escape(words.NOT_GIVEN.format(side(m)))}</span>' for m in prediction.absent]
     return f'<div class="mm-marks"><span class="mm-quiet">{words.SAW}</span>{"".join(marks)}</div>'
 
 
-def record_table(record: Mapping[str, RecordValue], units: Mapping[str, str], explanation: Explanation | None) -> str:
-    """HTML: one row for each value that was taken, and what it was worth to the finding of an explanation."""
+def record_table(evidence: Evidence, explanation: Explanation | None) -> str:
+    """HTML: one row for each value that was taken, and what it was worth to the finding of an explanation.
+
+    A value outside its usual range stands out and says on which side it lies.
+    """
     worth = explanation.record if explanation else {}
-    rows = [
-        f'<tr><th scope="row">{escape(name(column))}</th><td class="mm-number">{escape(_value(value))}</td>'
-        f'<td class="mm-quiet">{escape(units.get(column, ""))}</td>'
-        f'<td class="mm-number">{signed(worth[column]) if column in worth else ""}</td></tr>'
-        for column, value in record.items()
-    ]
-    worth_to = f"For {escape(name(explanation.label))}" if explanation else ""
-    head = (
-        '<tr><th scope="col">Value</th><th scope="col" class="mm-number">Stated</th><th scope="col">Unit</th>'
-        f'<th scope="col" class="mm-number">{worth_to}</th></tr>'
-    )
-    return f'<table class="mm-table"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
+    ranged = any(column in evidence.usual for column in evidence.record)
+    rows = []
+    for column, value in evidence.record.items():
+        usual = evidence.usual.get(column)
+        place = _place(value, usual)
+        cells = [
+            (_value(value), f"mm-number{' mm-strong' if place else ''}"),
+            (evidence.units.get(column, ""), "mm-quiet"),
+            *([(_range(usual, place), "mm-strong" if place else "mm-quiet")] if ranged else []),
+            (signed(worth[column]) if column in worth else "", "mm-number"),
+        ]
+        drawn = "".join(f'<td class="{kind}">{escape(text)}</td>' for text, kind in cells)
+        rows.append(f'<tr><th scope="row">{escape(name(column))}</th>{drawn}</tr>')
+    worth_to = words.WORTH_TO.format(name(explanation.label)) if explanation else ""
+    stated = [(words.VALUE, ""), (words.STATED_VALUE, "mm-number"), (words.UNIT, "")]
+    heads = [*stated, *([(words.USUAL, "")] if ranged else []), (worth_to, "mm-number")]
+    head = "".join(f'<th scope="col" class="{kind}">{escape(text)}</th>' for text, kind in heads)
+    return f'<table class="mm-table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _place(value: RecordValue, usual: Span | None) -> Literal["", "below", "above"]:
+    """On which side of its usual range a value lies; empty if it is in it, or has none."""
+    if usual is None or isinstance(value, str) or usual[0] <= value <= usual[1]:
+        return ""
+    return "below" if value < usual[0] else "above"
+
+
+def _range(usual: Span | None, place: Literal["", "below", "above"]) -> str:
+    """A usual range in words, and on which side of it the value lies."""
+    if usual is None:
+        return ""
+    said = words.RANGE.format(*(f"{end:g}" for end in usual))
+    return words.OUTSIDE[place].format(said) if place else said
 
 
 def remarks(prediction: Prediction, evidence: Evidence) -> str:
@@ -52,19 +78,13 @@ def remarks(prediction: Prediction, evidence: Evidence) -> str:
     return f'<ul class="mm-remarks">{"".join(lines)}</ul>' if lines else ""
 
 
-def film_name(place: int, film: Film) -> str:
-    """How a film or slice is called on the screen; `place` counts from 1."""
-    known = [f"{film.modality} {film.part}" if film.part else f"Film {place}", film.view, "prior" if film.prior else ""]
-    return ", ".join(part for part in known if part)
-
-
 def _count(films: Sequence[Film]) -> str:
     """How many pictures there are, where it is more than one film: ' (1 film, 16 slices, prior study)'."""
     current = [film for film in films if not film.prior]
     slices = sum(bool(film.part) for film in current)
-    counts = [(len(current) - slices, "film"), (slices, "slice")]
-    said = [f"{count} {kind}{'s' if count > 1 else ''}" for count, kind in counts if count]
-    said += ["prior study"] if len(current) < len(films) else []
+    counts = [(words.FILMS, len(current) - slices), (words.SLICES, slices)]
+    said = [counted(forms, count) for forms, count in counts if count]
+    said += [words.PRIOR_STUDY] if len(current) < len(films) else []
     return f" ({', '.join(said)})" if len(films) > 1 else ""
 
 

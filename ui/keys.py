@@ -9,11 +9,12 @@ from importlib.resources import files
 import streamlit as st
 
 from ui.say import escape
-from ui.words import KEYS, KEYS_OF_FILM
+from ui.words import KEYS, KEYS_OF_FILM, THESE_KEYS
 
 _component = st.components.v2.component("medmm_keys", js=files("ui").joinpath("keys.js").read_text(encoding="utf-8"))
 
 
+_HELP = "?"
 _RUN = "run"
 """How often the page was drawn in this session, so that the component knows whether what it pressed was heard."""
 
@@ -42,7 +43,7 @@ def listen(keys: Iterable[Key], *seen: str) -> None:
     """
     with st.container(key="keys"):
         run = st.session_state[_RUN] = st.session_state.get(_RUN, 0) + 1
-        tied = {one.name: one.widget for one in keys if one.widget} | {"?": "help"}
+        tied = {one.name: one.widget for one in keys if one.widget} | {_HELP: "help"}
         _component(
             key="listener", data={"keys": tied, "seen": "\n".join(seen), "run": run}, on_again_change=lambda: None
         )
@@ -58,7 +59,7 @@ def table(keys: Iterable[Key]) -> str:
     """HTML: one row a key."""
     rows = [
         f"<tr><th scope='row'><kbd>{escape(k.shown or _written(k.name))}</kbd></th><td>{escape(k.does)}</td></tr>"
-        for k in keys
+        for k in (*keys, Key(_HELP, THESE_KEYS))
         if k.does
     ]
     return f'<table class="mm-keys"><tbody>{"".join(rows)}</tbody></table><p class="mm-support">{KEYS_OF_FILM}</p>'

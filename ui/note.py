@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from medmm.result import WordWeight
 from medmm.write.paint import COOL, FULL, WARM
 from ui.say import escape, signed
+from ui.words import NOT_READ, WORTH
 
 _STRONGEST = 0.55
 """Opacity of the strongest mark; text on it keeps a contrast of 4.5 to 1 in the light and in the dark."""
@@ -35,11 +36,12 @@ def _marked(text: str, log_odds: float, strongest: float) -> str:
     red, green, blue = WARM if log_odds > 0 else COOL
     sign = "for" if log_odds > 0 else "against"
     style = f"background-color: rgba({red}, {green}, {blue}, {share * _STRONGEST:.2f})"
-    return f'<mark class="mm-{sign}" style="{style}" title="{signed(log_odds)} log-odds">{escape(text)}</mark>'
+    worth = escape(WORTH.format(signed(log_odds)))
+    return f'<mark class="mm-{sign}" style="{style}" title="{worth}">{escape(text)}</mark>'
 
 
 def _rest(text: str, read: bool) -> str:
     """What stands behind the last word that the model read, set apart if there are words in it."""
     if read and re.search(r"\w", text):
-        return f'<span class="mm-unread" title="The model did not read this far">{escape(text)}</span>'
+        return f'<span class="mm-unread" title="{escape(NOT_READ)}">{escape(text)}</span>'
     return escape(text)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medmm.result import Deletion, SimilarCase
-from ui.say import escape, name
+from ui import words
+from ui.say import counted, escape, name
 
 _FEW = 6
 """Words that are quoted; more are counted."""
@@ -14,26 +15,24 @@ _FEW = 6
 def similar_cases(cases: Sequence[SimilarCase], label: str) -> str:
     """A table: the case, whether it has the finding that is looked at, what else it has, and how far it lies."""
     rows = [
-        f'<tr><th scope="row">{escape(case.case_id)}</th><td>{_answer(case.labels.get(label))}</td>'
+        f'<tr><th scope="row">{escape(case.case_id)}</th><td>{escape(words.STATED[case.labels.get(label)])}</td>'
         f"<td>{escape(_others(case, label))}</td>"
         f'<td class="mm-number">{case.distance:.2f}</td></tr>'
         for case in cases
     ]
-    heads = (("Training case", ""), (name(label).capitalize(), ""), ("Other findings", ""), ("Distance", "mm-number"))
-    head = "".join(f'<th scope="col" class="{kind}">{escape(title)}</th>' for title, kind in heads)
+    kinds = ("", "", "", "mm-number")
+    titles = [title.format(name(label).capitalize()) for title in words.SIMILAR_HEADS]
+    head = "".join(
+        f'<th scope="col" class="{kind}">{escape(title)}</th>' for title, kind in zip(titles, kinds, strict=True)
+    )
     return (
         f'<table class="mm-table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-        '<p class="mm-support">Other patients whom the model decides alike, and as their own record says. '
-        "Distance 0: decided the same; 1: as far apart as training cases are.</p>"
+        f'<p class="mm-support">{escape(words.SIMILAR_NOTE)}</p>'
     )
 
 
-def _answer(stated: bool | None) -> str:
-    return "not stated" if stated is None else "yes" if stated else "no"
-
-
 def _others(case: SimilarCase, label: str) -> str:
-    return ", ".join(name(other) for other, stated in case.labels.items() if stated and other != label) or "–"
+    return ", ".join(name(other) for other, stated in case.labels.items() if stated and other != label) or words.NOTHING
 
 
 def flipped(deletion: Deletion, note: str, films: int) -> str:
@@ -41,15 +40,13 @@ def flipped(deletion: Deletion, note: str, films: int) -> str:
     parts = []
     for picture in dict.fromkeys(region.picture for region in deletion.regions):
         count = sum(region.picture == picture for region in deletion.regions)
-        where = f" of film {picture + 1}" if films > 1 else " of the film"
-        parts.append(f"{count} region{'s' if count > 1 else ''}{where}")
-    quoted = [f"“{escape(note[start:end])}”" for start, end in deletion.words[:_FEW]]
+        where = words.OF_FILM.format(picture + 1) if films > 1 else words.OF_THE_FILM
+        parts.append(f"{counted(words.REGIONS, count)} {where}")
+    quoted = [words.QUOTED.format(note[start:end]) for start, end in deletion.words[:_FEW]]
     more = len(deletion.words) - len(quoted)
     if quoted:
-        parts.append(" and ".join([", ".join(quoted), *([f"{more} more words"] if more else [])]))
-    parts += [f"the value of {escape(name(column))}" for column in deletion.columns]
-    other = "not be flagged" if deletion.flagged else "be flagged"
-    return (
-        f'<p class="mm-support">Without {"; ".join(parts)} {escape(name(deletion.label))} would {other}. '
-        "It says what the model leans on, not what the patient has.</p>"
-    )
+        named = ", ".join(quoted)
+        parts.append(words.MORE_WORDS.format(named, more) if more else named)
+    parts += [words.VALUE_OF.format(name(column)) for column in deletion.columns]
+    said = words.FLIPPED[deletion.flagged].format("; ".join(parts), name(deletion.label))
+    return f'<p class="mm-support">{escape(said)} {escape(words.FLIPPED_NOTE)}</p>'

@@ -6,16 +6,15 @@ import html
 import re
 from datetime import timedelta
 
-from medmm.result import Finding, Review, Standing
+from medmm.result import Call, Finding, Review, Standing
 from medmm.write.words import SUPPORT, decision, moment, name, percents, signed
 from ui import words
 
 __all__ = [
-    "LOG_ODDS",
-    "NOTHING_FLAGGED",
     "SUPPORT",
     "ago",
     "call",
+    "counted",
     "doubt",
     "escape",
     "literal",
@@ -23,32 +22,37 @@ __all__ = [
     "name",
     "percents",
     "said",
+    "side",
     "signed",
     "standing",
 ]
 
-NOTHING_FLAGGED = "No finding reached its threshold. This does not rule anything out."
-LOG_ODDS = "In log-odds: +0.7 doubles the odds, −0.7 halves them."
+
+def call(said: Call) -> str:
+    """The plain word for what the model says, which may be that it does not say; as it begins a line."""
+    return words.CALLS[said].capitalize()
 
 
-def call(finding: Finding) -> str:
-    """The plain word for what the model says, which may be that it does not say."""
-    return finding.call.capitalize()
+def side(modality: str) -> str:
+    """How a side of a case is called, or its own name if nobody gave it another."""
+    return words.SIDES.get(modality, modality)
+
+
+def counted(forms: tuple[str, str], count: int) -> str:
+    """A number of things: the form for one, or that for several, with the number in it."""
+    return forms[count != 1].format(count)
 
 
 def doubt(finding: Finding) -> str:
     """Why nothing is said of a finding; empty if something is."""
     if finding.call != "uncertain" or finding.limits is None:
         return ""
-    return (
-        f"Uncertain: the model promises that at most {finding.limits.error:.0%} of those who have it, and of those who "
-        "have not, are called the opposite, and here it could not keep that."
-    )
+    return words.DOUBT.format(f"{finding.limits.error:.0%}")
 
 
 def said(finding: Finding, word: Review) -> str:
     """Who decided what and when, and what holds by it."""
-    who = words.BY.format(word.reviewer, word.reading, moment(word.at))
+    who = words.BY.format(word.reviewer, words.READINGS[word.reading], moment(word.at))
     return f"{who}: {decision(finding, word)}{' ' + words.WITH_REGION if word.outline else ''}"
 
 
@@ -62,8 +66,8 @@ def ago(since: timedelta) -> str:
     """A time that has passed, in its largest unit: '3 h'."""
     minutes = max(int(since.total_seconds() // 60), 0)
     if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
+        return words.MINUTES.format(minutes)
+    return words.HOURS.format(minutes // 60) if minutes < 48 * 60 else words.DAYS.format(minutes // 1440)
 
 
 def escape(text: object) -> str:

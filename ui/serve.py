@@ -47,6 +47,7 @@ _OPTIONS = {
     "client.showErrorLinks": "false",
     "client.toolbarMode": "minimal",
     "client.disableDataExport": "true",
+    "runner.fastReruns": "false",  # else a press that comes before the one before it was heard takes its place
     "runner.magicEnabled": "false",
     "logger.level": "warning",
     "theme.light.primaryColor": "#14706d",

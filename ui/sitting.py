@@ -64,11 +64,6 @@ class Sitting:
         differ = any(made.state == "disagreed" for made in self.desk.standings.values())
         return self.reader.leads and not self.is_hidden and (differ or self.reading == "adjudicator")
 
-    @property
-    def mark(self) -> object:
-        """Differs once the reader has done something here that the page must show."""
-        return self.chosen, self.desk.last, self.conflict, self.problem
-
     def mine(self, label: str) -> Review | None:
         """The reader's own word on a label."""
         return next((word for word in self.desk.standings[label].words if word.reviewer == self.reader.name), None)

@@ -2,8 +2,10 @@
 
 const AHEAD = 32;
 const MOST_BYTES = 2 ** 28;
-const PATIENCE_MS = 5000;
-const HASTE_MS = 1000;
+const PATIENCE_MS = 1000;
+const HASTE_MS = 100;
+const MOST_DOUBLINGS = 4;
+const OPEN = "[data-testid=stPopoverBody]";
 const TOOLS = { w: "level", p: "pan", z: "magnify", d: "region" };
 const kept = { opacity: 0.55, shown: true, tool: "level", fps: 15 };
 
@@ -15,26 +17,27 @@ class Viewer {
     this.values = new Map();
     this.overlays = new Map();
     this.own = null;
-    this.pointers = new Map();
+    this.number = 0;
+    this.tries = 0;
+    this.updates = 0;
     this.observer = new ResizeObserver(() => this.panes?.forEach((pane) => pane.resize()));
   }
 
   /** Take what the server sent: words and sets each time, and the parts that were asked for. */
-  update({ data, setStateValue, setTriggerValue }) {
-    const size = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
-    this.said = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + size)));
-    Object.assign(this, { setState: setStateValue, trigger: setTriggerValue });
-    this.own ??= this.said.own;
-    for (const part of this.said.parts) this.receive(part, data.slice(4 + size + part.at, 4 + size + part.at + part.length));
+  update(said, parts, setState) {
+    this.updates++;
+    const { opened, answered } = this.said ?? said;
+    if (said.opened < opened || said.answered < answered) return; // for a case that was left, or overtaken
+    Object.assign(this, { said, setState });
+    this.own ??= said.own;
+    said.parts.forEach((part) => this.receive(part, parts.slice(part.at, part.at + part.length)));
     if (!this.panes) this.begin();
     this.panes.forEach((pane) => this.renew(pane));
     this.panes.forEach((pane) => this.observer.observe(pane.host));
-    const lost = this.asked && !this.said.answer; // the page was drawn anew, maybe amid the answer
-    if (this.said.answer) this.asked = 0;
     if (this.playing) this.play(true);
     this.refresh();
     this.panes.forEach((pane) => pane.redraw());
-    this.ask(lost ? HASTE_MS : PATIENCE_MS);
+    this.ask();
   }
 
   receive(part, bytes) {
@@ -61,9 +64,11 @@ class Viewer {
     return { ...set, windows };
   }
 
-  /** What is said of a set may change; its windows are known once its pixels are; files take the place of pictures. */
+  /** What is said of a set may change; its windows are known once its pixels are; files take the place of pictures,
+   *  but not before their pixels are here. */
   renew(pane) {
-    const { sets, begin } = this.said;
+    const { sets, begin, failures } = this.said;
+    pane.coming = null;
     const waited = pane.set && !pane.window && !pane.picture;
     const same = sets.find((set) => set.id === pane.set?.id);
     if (same) {
@@ -72,8 +77,10 @@ class Viewer {
     } else if (pane.set) {
       const film = pane.set.seen[pane.frame];
       const holds = (set) => Object.keys(set.seen).find((frame) => set.seen[frame] === film);
-      const next = sets.find((set) => holds(set) !== undefined) ?? sets[begin];
-      pane.replace(this.readied(next), Number(holds(next) ?? next.first));
+      const set = sets.find((set) => holds(set) !== undefined) ?? sets[begin];
+      const frame = Number(holds(set) ?? set.first);
+      if (pane.picture && !this.values.has(idOf({ set, frame })) && !failures[set.id]) pane.coming = { set, frame };
+      else pane.replace(this.readied(set), frame);
     } else if (pane === this.active && sets.length) pane.take(this.readied(sets[begin]));
   }
 
@@ -104,7 +111,7 @@ class Viewer {
 
   overlayOf(pane) {
     const place = pane.set.seen[pane.frame];
-    return place === undefined || !this.said.overlay ? "" : `${this.said.label}/${place}`;
+    return place < this.said.overlays ? `${this.said.label}/${place}` : "";
   }
 
   /** The region of the finding on a frame: the one that was just drawn, else the one that was kept. */
@@ -123,23 +130,35 @@ class Viewer {
     return this.compared ? this.panes : [this.panes[0]];
   }
 
-  /** Ask for what is lacking once the last answer has come, and again if it does not come. */
-  ask(patience = PATIENCE_MS) {
+  /** Ask for what is lacking: at once where the last answer brought what was asked for or the reader has moved on;
+   *  after a while, then ever later, where it brought nothing (it was lost, or a file is being read) or did not come. */
+  ask() {
     clearTimeout(this.retry);
-    if (!this.asked || performance.now() - this.asked >= patience) {
-      const wanted = this.lacking();
-      if (!wanted.length) return;
-      this.asked = performance.now();
-      this.trigger("want", wanted);
-      patience = PATIENCE_MS;
+    const wanted = this.lacking();
+    if (!wanted.length) return;
+    const answered = this.number <= this.said.answered;
+    if (answered && String(wanted) !== String(this.wanted)) this.tries = 0;
+    if (document.querySelector(OPEN)) {
+      this.retry = setTimeout(() => this.ask(), HASTE_MS); // a page that is drawn anew takes away the file being saved
+      return;
     }
-    this.retry = setTimeout(() => this.ask(patience), patience);
+    const due = this.asked + (answered ? HASTE_MS : PATIENCE_MS) * 2 ** Math.min(this.tries, MOST_DOUBLINGS);
+    const now = performance.now();
+    if (this.tries && now < due) {
+      this.retry = setTimeout(() => this.ask(), due - now);
+      return;
+    }
+    this.number = Math.max(this.number, this.said.answered) + 1;
+    Object.assign(this, { wanted, asked: now, tries: this.tries + 1 });
+    this.setState("want", { opened: this.said.opened, number: this.number, parts: wanted });
+    this.ask();
   }
 
   /** The nearest frames and overlays that are not here; if there are none, the files behind the kept pictures. */
   lacking() {
     const wanted = [];
-    const panes = this.open.filter((pane) => pane.set && !this.said.failures[pane.set.id]);
+    const shown = this.open.map((pane) => pane.coming ?? pane);
+    const panes = shown.filter(({ set }) => set && !this.said.failures[set.id]);
     for (let away = 0; away <= (this.said.whole ? AHEAD : 0); away++)
       for (const { set, frame: middle } of panes)
         for (const frame of away ? [middle + away, middle - away] : [middle]) {
@@ -296,10 +315,17 @@ class Viewer {
     else help.showModal();
   }
 
+  /** End what goes on by itself. */
   stop() {
     this.observer.disconnect();
     clearInterval(this.timer);
     clearTimeout(this.retry);
+  }
+
+  /** Give the canvases to another case. */
+  leave() {
+    this.stop();
+    this.panes.forEach((pane) => (pane.set = null));
   }
 }
 
@@ -307,10 +333,16 @@ const idOf = ({ set, frame }) => `${set.id}/${frame}`;
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const viewers = new WeakMap();
 
-export default function (component) {
-  const { parentElement } = component;
-  if (!viewers.has(parentElement)) viewers.set(parentElement, new Viewer(parentElement));
-  const viewer = viewers.get(parentElement);
-  viewer.update(component);
-  return () => viewer.stop();
+export default function ({ data, parentElement, setStateValue }) {
+  const size = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
+  const said = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + size)));
+  let viewer = viewers.get(parentElement);
+  if (!viewer || viewer.said.opened < said.opened) {
+    viewer?.leave();
+    viewer = new Viewer(parentElement);
+    viewers.set(parentElement, viewer);
+  }
+  viewer.update(said, data.subarray(4 + size), setStateValue);
+  const { updates } = viewer;
+  return () => viewer.updates === updates && viewer.stop(); // Streamlit may call it late, when there was an update since
 }

@@ -1,7 +1,10 @@
 """The film viewer: `show` draws it, `drawn` says which region the reader has drawn for a finding.
 
 The page is told what there is to see and asks for pixels and overlays when it needs them; windowing, zooming, and
-scrolling through what is there happen in the page.
+scrolling through what is there happen in the page. What it asks for is numbered, and every time it is drawn it is told
+which number was answered last: an answer that a redraw of the page swallowed is missed at once, and asked for again.
+The whole page is drawn for an answer: Streamlit would send a press of the instant in which a fragment asks along with
+the asking, and draw nothing else; and a page that is drawn right after a fragment can fail in the browser.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import count
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -23,10 +28,12 @@ from medmm.read.guard import RefusedError
 from medmm.read.view import Pixels
 from medmm.result import Explanation, Outline, ScoredCase
 from medmm.write.paint import overlay_png, reach
-from ui.given import film_name
+from medmm.write.words import film_name
+from ui.heard import hear_every_press
 from ui.say import name
 from ui.shelf import Shown, kept, shelve
 
+T = TypeVar("T")
 _MOST_BYTES = 2**23
 """Size of what the page is sent at once, but for one frame that is larger."""
 _MEASURED = "what was measured of the finding's log-odds"
@@ -47,18 +54,25 @@ _WORDS = {
 """What the page says by itself."""
 _UNSEEN: dict[str, Any] = {"windows": [], "window": 0, "inverted": False, "colour": False, "least": 1.0}
 """How a display set is to be shown whose pixels were not decoded yet."""
+_MOMENT_S = 0.2
+"""How long reading may keep the page waiting before it is told to ask again: a press is heard in between."""
+_READERS = 4
+"""How many studies are read at the same time, for all readers together."""
 _MOST_POINTS = 10_000
 """Corners of an outline; one with more is not taken."""
 _STUDY = "study"
 """What the page asks for to have the files read, once it shows the pictures that were kept."""
 _HELD = "viewer"
 """Where the session holds the case that is open."""
+hear_every_press()
 _SCRIPTS = ("pixels.js", "pane.js", "viewer.js", "controls.js")
+SCRIPT = "\n".join(files("ui").joinpath(script).read_text(encoding="utf-8") for script in _SCRIPTS)
+"""The module that the page runs."""
 _component = st.components.v2.component(
     "medmm_viewer",
     html=files("ui").joinpath("viewer.html").read_text(encoding="utf-8"),
     css=files("ui").joinpath("viewer.css").read_text(encoding="utf-8"),
-    js="\n".join(files("ui").joinpath(script).read_text(encoding="utf-8") for script in _SCRIPTS),
+    js=SCRIPT,
 )
 
 
@@ -69,7 +83,6 @@ def show(
     outline: Outline | None = None,
     *,
     overlay: bool = True,
-    is_stale: Callable[[], bool] = lambda: False,
 ) -> None:
     """Draw all films and volumes of a case, those of the prior study too.
 
@@ -79,14 +92,25 @@ def show(
         films: the folder of the pictures that were kept when the case was scored.
         outline: a region that was kept for this finding, to be shown again.
         overlay: False while the reader is not to see what the model says.
-        is_stale: whether the page around the viewer shows what does not hold any more: a button that is pressed in the
-            instant in which the viewer asks for pixels is answered here, and nothing else would be drawn.
     """
     held = st.session_state.get(_HELD)
-    key = _key(scored)
-    if held is None or held.key != key:
-        held = st.session_state[_HELD] = _Held(key, kept(scored.evidence, films))
-    _draw(held, scored, explanation, films, outline, overlay, is_stale)
+    if held is None or held.key != _key(scored):
+        held = st.session_state[_HELD] = _Held(_key(scored), kept(scored.evidence, films))
+    key = f"viewer-{held.key[1]}"
+
+    def take(said: str, put: Callable[[Any], None]) -> Callable[[], None]:
+        return lambda: put(st.session_state.get(key, {}).get(said))  # it may be of a case that was just left
+
+    asked = held.asked
+    _component(
+        key=key,
+        data=_answer(held, scored, explanation, films, outline, overlay),
+        on_want_change=take("want", lambda said: setattr(held, "asked", _asked(said, held))),
+        on_outlines_change=take("outlines", lambda said: setattr(held, "drawn", _sound(said))),
+    )
+    if held.is_whole and not held.shelf:
+        st.warning("The pictures of this case are not in the folder. The prediction was made with them.")
+    held.answered = asked.number  # not where a press stopped this run before the answer was on its way
 
 
 def drawn(scored: ScoredCase, label: str) -> Outline | None:
@@ -108,6 +132,14 @@ def _key(scored: ScoredCase) -> tuple[str, str, str]:
     return scored.prediction.model_id, scored.prediction.case_id, scored.content
 
 
+class _Asked(NamedTuple):
+    """What the page asks for; the number of asking rises, 0 is before the first one."""
+
+    number: int = 0
+    parts: Sequence[str] = ()
+    """Set and frame, or label and place, or `_STUDY`."""
+
+
 @dataclass(slots=True)
 class _Held:
     """What a session holds of the case that is open."""
@@ -115,87 +147,90 @@ class _Held:
     key: tuple[str, str, str]
     """Model, case, and digest of the case's content."""
     shelf: tuple[Shown, ...]
+    opened: int = field(default_factory=count(1).__next__)
+    """Rises from one to the next, by which the page knows that an answer is for the case that it shows."""
     is_whole: bool = False
     """Whether the files of its studies were read, so that there is no more to come."""
-    wanted: Sequence[str] = ()
-    """What the page asked for."""
+    asked: _Asked = field(default_factory=_Asked)
+    """What the page asked for last."""
+    answered: int = 0
+    """The last number of asking that was answered."""
+    tasks: dict[str, Future[Any]] = field(default_factory=dict)
+    """Display set, or `_STUDY` -> the reading of it, which goes on."""
     drawn: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Label -> the region that was drawn for it, as the page says it: display set, frame and points."""
     looks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Display set -> how its pixels are to be shown, once they were decoded."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Display set -> why it cannot be shown."""
+
+    def soon(self, name: str, read: Callable[[], T]) -> T | None:
+        """What reading gives if it takes a moment; None if it takes longer, and goes on. Raises what it raises."""
+        if name not in self.tasks:
+            self.tasks[name] = _readers().submit(read)
+        wait([self.tasks[name]], _MOMENT_S)
+        return self.tasks.pop(name).result() if self.tasks[name].done() else None
 
 
-@st.fragment
-def _draw(
+@st.cache_resource(show_spinner=False)
+def _readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_READERS, "films")
+
+
+def _answer(
     held: _Held,
     scored: ScoredCase,
     explanation: Explanation,
     films: Path,
     outline: Outline | None,
     overlay: bool,
-    is_stale: Callable[[], bool],
-) -> None:
-    """The component, redrawn by itself when it asks for something."""
-    if is_stale():
-        st.rerun()
-    key = f"viewer-{held.key[1]}"
-
-    def take(said: str, put: Callable[[Any], None]) -> Callable[[], None]:
-        return lambda: put(st.session_state.get(key, {}).get(said))  # it may be of a case that was just left
-
-    wanted, held.wanted = held.wanted, ()
-    answers = bool(wanted)
+) -> bytes:
+    """What the page is sent: all words and sets each time, and of pixels what it asked for since the last answer."""
+    asked = held.asked
+    wanted = asked.parts if asked.number > held.answered else ()
     if _STUDY in wanted and not held.is_whole:
-        held.shelf, held.is_whole = shelve(scored.evidence, films), True
-        if not held.shelf:
-            st.warning("The pictures of this case are not in the folder. The prediction was made with them.")
-        wanted = _opening(held.shelf, explanation if overlay else None)
-    parts, failures = _parts(held, wanted, explanation)
-    _component(
-        key=key,
-        data=_message(
-            {
-                "words": _WORDS,
-                "sets": [
-                    _set(shown, title, explanation if overlay else None) | held.looks.get(shown.id, _UNSEEN)
-                    for shown, title in zip(held.shelf, _titles(held.shelf, scored), strict=True)
-                ],
-                "begin": _beginning(held.shelf, explanation if overlay else None),
-                "label": explanation.label,
-                "legend": _legend(explanation),
-                "overlay": overlay,
-                "kept": _placed(held.shelf, scored, outline) if outline else None,
-                "own": held.drawn,
-                "answer": answers,
-                "whole": held.is_whole,
-                "failures": failures,
-            },
-            parts,
-        ),
-        on_want_change=take("want", lambda said: setattr(held, "wanted", _strings(said))),
-        on_outlines_change=take("outlines", lambda said: setattr(held, "drawn", _sound(said))),
-    )
+        _read(held, scored, films)
+        wanted = _opening(held.shelf, explanation if overlay else None) if held.is_whole else ()
+    parts = _parts(held, wanted, explanation)
+    said = {
+        "opened": held.opened,
+        "answered": asked.number,
+        "words": _WORDS,
+        "sets": [
+            _set(shown, title, explanation if overlay else None) | held.looks.get(shown.id, _UNSEEN)
+            for shown, title in zip(held.shelf, _titles(held.shelf, scored), strict=True)
+        ],
+        "begin": _beginning(held.shelf, explanation if overlay else None),
+        "label": explanation.label,
+        "legend": _legend(explanation),
+        "overlays": len(explanation.overlays) if overlay else 0,
+        "kept": _placed(held.shelf, scored, outline) if outline else None,
+        "own": held.drawn,
+        "whole": held.is_whole,
+        "failures": held.failures,
+    }
+    return _message(said, parts)
 
 
-def _parts(
-    held: _Held, wanted: Sequence[str], explanation: Explanation
-) -> tuple[list[tuple[str, str, bytes]], dict[str, str]]:
-    """As much of what the page asked for as is sent at once: name, type and bytes; and why a set cannot be shown."""
-    parts, failures, size = list[tuple[str, str, bytes]](), dict[str, str](), 0
+def _read(held: _Held, scored: ScoredCase, films: Path) -> None:
+    """Put what the files hold on the shelf, once they were read."""
+    shelf = held.soon(_STUDY, lambda: shelve(scored.evidence, films))
+    if shelf is not None:
+        held.shelf, held.is_whole = shelf, True
+
+
+def _parts(held: _Held, wanted: Sequence[str], explanation: Explanation) -> list[tuple[str, str, bytes]]:
+    """As much of what the page asked for as is there and is sent at once: name, type and bytes."""
+    parts, size = list[tuple[str, str, bytes]](), 0
     sets = {shown.id: shown for shown in held.shelf}
     end = reach(explanation)
     for asked in wanted:
         of, _, place = asked.rpartition("/")
-        if size > _MOST_BYTES or not place.isdecimal() or of in failures:
+        if size > _MOST_BYTES or not place.isdecimal():
             continue
         if of in sets and int(place) < len(sets[of].display.frames):
-            try:
-                pixels = sets[of].pixels()
-            except RefusedError as refused:
-                failures[of] = f"It {refused.problem}. {refused.remedy}."
-                continue
-            except OSError:
-                failures[of] = "Its file cannot be read any more. Reload the page."
+            pixels = _pixels(held, sets[of])
+            if pixels is None:
                 continue
             held.looks.setdefault(of, _look(sets[of].display.modality, pixels))
             parts.append((asked, str(pixels.values.dtype), pixels.values[int(place)].tobytes()))
@@ -204,7 +239,20 @@ def _parts(
         else:
             continue
         size += len(parts[-1][2])
-    return parts, failures
+    return parts
+
+
+def _pixels(held: _Held, shown: Shown) -> Pixels | None:
+    """The pixels of a display set; None if they are not there yet, or never will."""
+    if shown.id in held.failures:
+        return None
+    try:
+        return held.soon(shown.id, shown.pixels)
+    except RefusedError as refused:
+        held.failures[shown.id] = f"It {refused.problem}. {refused.remedy}."
+    except OSError:
+        held.failures[shown.id] = "Its file cannot be read any more. Reload the page."
+    return None
 
 
 def _message(said: dict[str, Any], parts: Sequence[tuple[str, str, bytes]]) -> bytes:
@@ -334,9 +382,14 @@ def _placed(shelf: Sequence[Shown], scored: ScoredCase, outline: Outline) -> dic
     return None
 
 
-def _strings(said: object) -> list[str]:
-    """A list of texts from the page, which may say anything."""
-    return [text for text in said if isinstance(text, str)] if isinstance(said, list) else []
+def _asked(said: object, held: _Held) -> _Asked:
+    """What the page asks for, which may say anything; as before if it asks for another case, or says it wrongly."""
+    if not isinstance(said, dict) or said.get("opened") != held.opened:
+        return held.asked
+    number, parts = said.get("number"), said.get("parts")
+    if not isinstance(number, int) or not isinstance(parts, list):
+        return held.asked
+    return _Asked(number, [part for part in parts if isinstance(part, str)])
 
 
 def _sound(said: object) -> dict[str, dict[str, Any]]:

@@ -12,10 +12,23 @@ READING_AS = "Reading as {}"
 BLIND = "Blind first"
 BLIND_HELP = "What the model says stays hidden in each case until you have said something of every finding."
 KEYS = "Keys"
+THESE_KEYS = "These keys"
 KEYS_OF_FILM = (
     "While the film has the focus its own keys hold; ? shows them there, Esc leaves it. No key acts while you type."
 )
 MODEL = "Model {}"
+
+# what is said everywhere
+SIDES = {"image": "image", "note": "note", "record": "record"}
+CALLS = {"flagged": "flagged", "not flagged": "not flagged", "uncertain": "uncertain"}
+READINGS = {"first reader": "first reader", "second reader": "second reader", "adjudicator": "adjudicator"}
+NOTHING_FLAGGED = "No finding reached its threshold. This does not rule anything out."
+LOG_ODDS = "In log-odds: +0.7 doubles the odds, −0.7 halves them."
+DOUBT = (
+    "Uncertain: the model promises that at most {} of those who have it, and of those who have not, are called the "
+    "opposite, and here it could not keep that."
+)
+MINUTES, HOURS, DAYS = "{} min", "{} h", "{} d"
 
 # the worklist
 WORKLIST = "Worklist"
@@ -50,10 +63,16 @@ EXPORT = "Export"
 DECISIONS = "Decisions (CSV)"
 REFUSED = "{} not scored, and therefore not in this list"
 REFUSED_HEADS = ("Case", "Code", "Problem", "Remedy")
+RUNNING = "Scoring: {:,} of {:,} cases done{}; last moved {}."
+CUT_SHORT = "Scoring was cut short: {:,} of {:,} cases done{}; last moved {}. The same medmm score again does the rest."
+RUN_REFUSED, MOVED_NOW, MOVED = ", {:,} of them refused", "just now", "{} ago"
 WAITS, CASE, FINDING, PROBABILITY, ALSO = "Waiting", "Case", "Finding", "Probability", "Also flagged"
 NOT_THERE, MARKS, DECIDED, HELD = "Not given", "Remarkable", "Decided", "Claimed by"
 UNLIKE_MARK, UNCERTAIN_MARK, DISAGREED = "unlike", "uncertain: {}", "disagreed"
 HELD_BY = "{} has this case."
+NEXT_ROW, ROW_BEFORE, OPEN_ROW = "Next case; ↓ too", "Previous case; ↑ too", "Open the case"
+CLAIM_ROW = "Claim the case, or release it"
+TURN_KEYS = "Page ↓", "Page ↑"
 
 # a case
 BACK, BEFORE, NEXT = "Worklist", "Previous case", "Next case"
@@ -68,12 +87,40 @@ MODEL_AND_TIME = "Model {}, scored {}"
 NO_IMAGE, NO_NOTE, NO_RECORD = "No image was given.", "No note was given.", "No record value was given."
 NO_SIMILAR = "No similar training cases were kept with this answer."
 NO_HISTORY = "Nobody has decided anything yet."
+CHOOSE, CHOOSE_KEYS = "Choose a finding", "1 – 9, ↑ ↓"
+PRIOR_STUDY = "prior study"
+FILMS, SLICES = ("{} film", "{} films"), ("{} slice", "{} slices")
+SCALE, TICK = "Probability {}, threshold {}", "threshold {}"
+SENTENCE = (
+    "Calibrated probability {}; it is below the threshold of {}.",
+    "Calibrated probability {}; it reaches the threshold of {}.",
+)
 EVIDENCE = {"why": "Why", "note": "Note", "record": "Record", "similar": "Similar", "history": "History"}
 NOTE_MARKS = (
     "Marked: words whose hiding changes the log-odds of {}; orange for it, blue and dotted against it. "
     "A denial is one phrase."
 )
+WORTH, NOT_READ = "{} log-odds", "The model did not read this far"
+BROUGHT, WITHOUT = "Brought", "Without it"
+WITHOUT_SAID, WITHOUT_SIDE = "{} ({})", "Without the {}: {} ({})"
+TOGETHER, NONE_GIVEN = "together", "not given"
+BARS = (
+    "Starts at {}, what the model says of a case it knows nothing of. “Together” is what no modality brings alone; it "
+    "is part of the bars above."
+)
+VALUE, STATED_VALUE, UNIT, USUAL, WORTH_TO = "Value", "Stated", "Unit", "Usual range", "For {}"
+OUTSIDE = {"below": "↓ below {}", "above": "↑ above {}"}
 REMARKS = "Remarks of the reader"
+SIMILAR_HEADS = ("Training case", "{}", "Other findings", "Distance")
+SIMILAR_NOTE = (
+    "Other patients whom the model decides alike, and as their own record says. Distance 0: decided the same; 1: as "
+    "far apart as training cases are."
+)
+STATED = {None: "not stated", True: "yes", False: "no"}
+REGIONS, OF_FILM, OF_THE_FILM = ("{} region", "{} regions"), "of film {}", "of the film"
+QUOTED, MORE_WORDS, VALUE_OF = "“{}”", "{} and {} more words", "the value of {}"
+FLIPPED = ("Without {} {} would be flagged.", "Without {} {} would not be flagged.")
+FLIPPED_NOTE = "It says what the model leans on, not what the patient has."
 
 # a decision
 COMMENT = "Comment"
@@ -81,11 +128,15 @@ TO_COMMENT = "Go to the comment; Esc leaves it"
 COMMENT_HINT = "Why? The next reader will be glad of it."
 ACCEPT, OVERRIDE, CANNOT = "Accept: {}", "Override: {}", "Cannot judge"
 PRESENT, ABSENT = "Present", "Absent"
+ANSWERS = {True: PRESENT, False: ABSENT, None: CANNOT}
+IS_STATED = {True: ", present", False: ", absent", None: ""}
 UNDO = "Undo"
 DECIDED_ALL = "You have decided every finding. J opens the next case."
 READS_AS = "{} reads as {}."
 ADJUDICATE, ADJUDICATE_NOT = "Adjudicate", "Do not adjudicate"
 BY = "{} ({}), {}"
+WITH_COMMENT = "{} “{}”"
+DECIDED_AS = "{}: {}{} ({})"
 CONFLICT = "While you were reading, {} said of {}: {} Nothing of yours was stored. Decide again if it still holds."
 NOTHING_STORED = "Nothing was stored: {}"
 WITH_REGION = "With a region on the film."
@@ -166,5 +217,6 @@ SUBGROUPS = "Groups, against what people said"
 SUBGROUPS_NONE = "It takes answers of people and a record that tells groups apart."
 SUBGROUPS_HEADS = ("Group", "Finding", "Cases", "Present", "Flagged", "Sensitivity", "Specificity")
 FEW = "{:,}, few"
-GROUP = "{}: {}"
+GROUP, GIVEN = "{}: {}", "given"
+AGES = "under {}", "{} and over"
 SUBGROUPS_NOTE = "95 % intervals by resampling. few: fewer than {} cases with one of the answers; not to be relied on."

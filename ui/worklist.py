@@ -19,7 +19,7 @@ from medmm.store.worklist import Counts, Filters, Order, WorklistRow
 from ui import export, findings, keys, words
 from ui.folder import priorities
 from ui.keys import Key
-from ui.say import ago, escape, literal, moment, name, percents
+from ui.say import ago, escape, literal, moment, name, percents, side
 
 _FILTERS = ("status", "label", "only", "search", "order")
 """Names of the filters in the session."""
@@ -27,14 +27,14 @@ PAGE = 50
 """Rows that are read and drawn at once."""
 _UNCERTAIN, _UNLIKE = "uncertain", "unlike"
 _KEYS = (
-    Key("j", "Next case; ↓ too"),
-    Key("k", "Previous case; ↑ too"),
-    Key("Enter", "Open the case"),
-    Key("c", "Claim the case, or release it"),
+    Key("j", words.NEXT_ROW),
+    Key("k", words.ROW_BEFORE),
+    Key("Enter", words.OPEN_ROW),
+    Key("c", words.CLAIM_ROW),
     Key("s", words.START, "start"),
     Key("/", "Search", "search"),
-    Key("PageDown", words.LATER, "later", "Page ↓"),
-    Key("PageUp", words.EARLIER, "earlier", "Page ↑"),
+    Key("PageDown", words.LATER, "later", words.TURN_KEYS[0]),
+    Key("PageUp", words.EARLIER, "earlier", words.TURN_KEYS[1]),
     Key("r", words.REFRESH, "refresh"),
 )
 _rows = st.components.v2.component(
@@ -195,7 +195,7 @@ def _filters(loaded: Loaded, *, blind: bool) -> None:
 
     marks = {} if blind else {_UNCERTAIN: (words.UNCERTAIN, counts.uncertain)}
     marks |= {_UNLIKE: (words.UNLIKE, counts.unlike)}
-    marks |= {modality: (words.MISSING.format(modality), count) for modality, count in counts.missing.items()}
+    marks |= {modality: (words.MISSING.format(side(modality)), count) for modality, count in counts.missing.items()}
     with st.container(key="filters", horizontal=True, vertical_alignment="bottom", gap="small"):
         st.segmented_control(
             words.STATUS,
@@ -344,7 +344,7 @@ def _cells(row: WorklistRow, now: datetime) -> Mapping[str, str]:
         words.FINDING: f"{findings.chip(leading)} {escape(name(leading.label))}",
         words.PROBABILITY: _probability(leading),
         words.ALSO: _cut(_listed(others, "flagged")),
-        words.NOT_THERE: escape(", ".join(prediction.absent)),
+        words.NOT_THERE: escape(", ".join(side(one) for one in prediction.absent)),
         words.MARKS: _cut("; ".join(marks)),
         words.DECIDED: _decided(row),
         words.HELD: escape(row.claimed_by),
@@ -365,7 +365,7 @@ def _decided(row: WorklistRow) -> str:
     """How many findings people decided, or that they disagree."""
     if row.disagreed:
         return f'<span class="mm-disagreed">{words.DISAGREED}</span>'
-    return words.PLACE.format(row.reviewed, len(row.prediction.findings)) if row.reviewed else "–"
+    return words.PLACE.format(row.reviewed, len(row.prediction.findings)) if row.reviewed else words.NOTHING
 
 
 def _probability(finding: Finding) -> str:

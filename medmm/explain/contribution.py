@@ -2,7 +2,7 @@
 
 With three modalities there are eight subsets, so the Shapley value (Shapley 1953) is a sum and not an estimate. The
 encoders and the heads run once; only the fusion is asked again, with modalities masked as if the case had come without
-them.
+them. What it says without each side that is there is one of these answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from medmm.case import MODALITIES
 from medmm.model.batch import Features, collate
 from medmm.model.folder import Model
 from medmm.model.fusion import modalities_of, pattern_of
-from medmm.result import Contribution, Finding, Prediction
+from medmm.result import Contribution, Finding, Prediction, Without, call_of
 
 Subset = frozenset[int]
 
@@ -80,14 +80,17 @@ def _prediction(model: Model, case: Features, worth: dict[Subset, np.ndarray], k
     given = tuple(MODALITIES[m] for m in present)
     alone = sum((worth[frozenset({m})] - base for m in present), np.zeros_like(base))
     interaction = whole - base - alone
+    without = {side: _without(model, worth, [m for m in present if m != side]) for side in present}
     findings = tuple(
         Finding(
             label=label,
-            probability=float(np.exp(-np.logaddexp(0, -whole[i]))),
+            probability=_probability(whole[i]),
             threshold=model.card.thresholds[label],
             base_log_odds=float(base[i]),
             contributions=tuple(
-                Contribution(name, float(values[m, i])) for m, name in enumerate(MODALITIES) if known[m]
+                Contribution(name, float(values[m, i]), without[m][i] if m in present else None)
+                for m, name in enumerate(MODALITIES)
+                if known[m]
             ),
             interaction=float(interaction[i]),
             limits=model.limits(label, given),
@@ -103,3 +106,17 @@ def _prediction(model: Model, case: Features, worth: dict[Subset, np.ndarray], k
         remarks=case.remarks,
         doubts=model.likeness.doubts(case) if model.likeness else (),
     )
+
+
+def _without(model: Model, worth: dict[Subset, np.ndarray], rest: Sequence[int]) -> list[Without]:
+    """What is said of each label when only the rest of the sides is there."""
+    given = tuple(MODALITIES[m] for m in rest)
+    said = [(label, _probability(one)) for label, one in zip(model.labels, worth[frozenset(rest)], strict=True)]
+    return [
+        Without(probability, call_of(probability, model.card.thresholds[label], model.limits(label, given)))
+        for label, probability in said
+    ]
+
+
+def _probability(log_odds: float) -> float:
+    return float(np.exp(-np.logaddexp(0, -log_odds)))

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -37,6 +38,7 @@ def in_children(
     workers: int | None = None,
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int = MEMORY_BYTES,
+    preloaded: str | None = None,
 ) -> Iterator[tuple[str, Answer | DataError]]:
     """Do work side by side, answers in the order of `jobs`; what goes wrong with one job is its answer.
 
@@ -47,10 +49,11 @@ def in_children(
         workers: child processes; the number of cores if None.
         timeout_s: limit for one job, in seconds; its child is then killed and replaced.
         memory_bytes: limit for one child, its libraries' 110 MB included; on Linux only.
+        preloaded: a module that children need and that takes long to load; they then share it, where the system can.
     """
     waiting: deque[Callable[[], tuple[str, Any]]] = deque()
     workers = workers or os.cpu_count() or 1
-    with Children(workers, timeout_s, memory_bytes) as children:
+    with Children(workers, timeout_s, memory_bytes, preloaded) as children:
         for case_id, arguments in jobs:
             waiting.append(children.start(case_id, work, arguments))
             if len(waiting) > 2 * workers:
@@ -63,14 +66,17 @@ class Children:
     """Child processes that stay for one job after another, for as long as the `with` lasts; threads may share them."""
 
     def __init__(
-        self, workers: int | None = None, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES
+        self,
+        workers: int | None = None,
+        timeout_s: float = TIMEOUT_S,
+        memory_bytes: int = MEMORY_BYTES,
+        preloaded: str | None = None,
     ) -> None:
         """Start none yet; arguments as `in_children`."""
         from pebble import ProcessPool
 
-        spawn = multiprocessing.get_context("spawn")
-        workers = workers or os.cpu_count() or 1
-        self._pool = ProcessPool(workers, initializer=_prepare, initargs=(memory_bytes,), context=spawn)
+        workers, start = workers or os.cpu_count() or 1, _start(preloaded)
+        self._pool = ProcessPool(workers, initializer=_prepare, initargs=(memory_bytes,), context=start)
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:
@@ -123,6 +129,15 @@ def read_cases(
     work = ((row.case_id, (cohort.without_rows(), row, enough)) for row in rows)
     answers = in_children(read_case, work, workers)
     return ((row, case) for row, (_, case) in zip(rows, answers, strict=True))
+
+
+def _start(preloaded: str | None) -> BaseContext:
+    """How children begin: each anew, or out of a process that has loaded a module and does nothing else."""
+    if preloaded is None or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([preloaded])
+    return server
 
 
 def _prepare(memory_bytes: int) -> None:

@@ -7,7 +7,7 @@ matrix product rounds by the size of the batch, and then the last digits of a ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from medmm.model.quality import quality_doubts
 from medmm.read import READING
 from medmm.read.cohort import CaseRow
 from medmm.read.sources.source import Source
-from medmm.result import Evidence, Film, Origin, ScoredCase
+from medmm.result import Evidence, Film, Origin, ScoredCase, Span
 from medmm.score.reading import inputs_of
 from medmm.slices import part_of, pictures_of
 from medmm.write.picture import write_picture
@@ -54,6 +54,7 @@ class Waiting:
     """Of the quality of what was read."""
     study: Origin | None
     prior: Origin | None
+    usual: Mapping[str, Span]
 
 
 def content_of(row: CaseRow, config: CohortConfig, beside: Beside) -> str:
@@ -76,7 +77,9 @@ def settings_of(config: CohortConfig) -> str:
     return hashlib.sha256(repr((READING, read)).encode()).hexdigest()
 
 
-def encode_case(model: Model, row: CaseRow, case: Case, content: str, films: Path | None) -> Waiting:
+def encode_case(
+    model: Model, row: CaseRow, case: Case, content: str, films: Path | None, config: CohortConfig
+) -> Waiting:
     """Encode a case that was read, and write the pictures that the model was given.
 
     Args:
@@ -85,14 +88,23 @@ def encode_case(model: Model, row: CaseRow, case: Case, content: str, films: Pat
         case: read from it.
         content: from `content_of`.
         films: folder of the pictures; None to write none.
+        config: by which the case was read.
     """
     features = model.encode(case, keep_trunks=True)
     shown = list(_films(case.study, features.layout.images, films, prior=False))
     shown += _films(case.prior, features.layout.prior, films, prior=True)
     note, record = case.note.text if case.note else "", dict(case.record.values) if case.record else {}
-    config = model.card.cohort
-    origins = _origin(row.study, case.study, config), _origin(row.prior, case.prior, config)
-    return Waiting(features, case.patient_id, tuple(shown), note, record, content, quality_doubts(case), *origins)
+    taught = model.card.cohort
+    origins = _origin(row.study, case.study, taught), _origin(row.prior, case.prior, taught)
+    usual = _usual(taught) | _usual(config)
+    doubts = quality_doubts(case)
+    return Waiting(features, case.patient_id, tuple(shown), note, record, content, doubts, *origins, usual)
+
+
+def _usual(config: CohortConfig) -> dict[str, Span]:
+    """The usual ranges that a cohort states."""
+    columns = config.record.items()
+    return {name: column.usual for name, column in columns if isinstance(column, NumberColumn) and column.usual}
 
 
 def _films(study: Study | None, layouts: Sequence[ImageLayout], films: Path | None, *, prior: bool) -> Iterator[Film]:
@@ -133,8 +145,7 @@ def answer_case(model: Model, case: Waiting, beside: Beside) -> ScoredCase:
     look = worth_a_look(answer)
     explanations = explain(model, case.features, case.note, look, flips) if beside.explained else ()
     similar = beside.memory.nearest(model, case.features, case.patient_id) if beside.memory else ()
-    return ScoredCase(
-        replace(answer, doubts=case.doubts + answer.doubts),
-        Evidence(case.films, case.note, case.record, units, explanations, similar, case.study, case.prior),
-        case.content,
+    evidence = Evidence(
+        case.films, case.note, case.record, units, explanations, similar, case.study, case.prior, case.usual
     )
+    return ScoredCase(replace(answer, doubts=case.doubts + answer.doubts), evidence, case.content)

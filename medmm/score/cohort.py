@@ -6,7 +6,11 @@ The folder holds
 * `films/<digest>.png`: the films and slices that the model was given, as the screen shows them;
 * `predictions.parquet` and `predictions.csv`: one row a case and finding;
 * `quarantine.csv`: what could not be scored, and why;
-* `manifest.json`: what it was made with, and the digests of the tables.
+* `manifest.json`: what it was made with, and the digests of the tables;
+* `progress.jsonl`: how far the run is, until it is done.
+
+The store may be a database elsewhere, into which several runs write, each with a folder of its own for the rest: what
+one of them has scored is known to the others, and the tables of each have the cases that it was given.
 
 Each case is kept, on the disk, as soon as it is answered: a run that is killed has lost the case in hand and no other.
 An answer depends on the case and the model alone, so that the tables come out the same, byte for byte, whether a run
@@ -15,23 +19,23 @@ was killed or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medmm.errors import DataError
 from medmm.files import remove_unfinished
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.result import Refusal
-from medmm.score.case import Beside, answer_case, content_from, content_of, encode_case
+from medmm.score.case import Beside, content_of
+from medmm.score.engine import Engine, Plan
+from medmm.score.here import score_here
 from medmm.score.lock import alone_in
 from medmm.score.manifest import MANIFEST, write_manifest
-from medmm.score.reading import read_rows
+from medmm.score.progress import telling
 from medmm.store.store import STORE, Store
-from medmm.tensors import pixels_for
 from medmm.write.picture import FILMS
-from medmm.write.tables import CSV, PARQUET, QUARANTINE, write_predictions, write_quarantine
+from medmm.write.tables import CSV, PARQUET, QUARANTINE, cases_in, write_predictions, write_quarantine
 
 Progress = Callable[[int, int], None]
 """Called with cases done and cases in all."""
@@ -56,25 +60,32 @@ def score_cohort(
     workers: int | None = None,
     beside: Beside = Beside(),  # noqa: B008  # frozen
     stop: Callable[[], bool] = lambda: False,
+    engine: Engine = score_here,
+    store_url: str | None = None,
 ) -> Scored:
-    """Score every case that is not in `out` yet, then write the tables of all that is.
+    """Score every case that is not in the store yet, then write the tables of all that are.
 
     Args:
         model: ready to answer.
         cohort: read with the record columns of the model.
         out: made if it is not there. A run that was stopped goes on where it was.
         progress: told after each case.
-        workers: processes that decode; one a core if None.
+        workers: processes at a time; one a core if None.
         beside: what else is given with each.
         stop: asked after each case; if true, the others are left for the next run.
+        engine: who reads and answers, and where.
+        store_url: of a database instead of the store in `out`. The tables then have the cases that runs into `out` were
+            given, and no others that are in it.
 
     Raises:
         StoreError: if another process is scoring into `out`, or the store cannot be written.
         OSError: if the disk is full or cannot be written. What was kept before stays.
     """
-    with alone_in(out), Store(out / STORE) as store:
+    total = len(cohort.rows)
+    with alone_in(out), Store(store_url or out / STORE) as store, telling(out, model.model_id, total) as tell:
         _sweep(out)
-        done = store.contents(model.model_id)
+        ours = _ours(out, cohort) if store_url else None
+        done = store.contents(model.model_id, ours)
         known: list[str] = []
         refused: list[Refusal] = []
         scored = 0
@@ -86,19 +97,20 @@ def score_cohort(
                 else:
                     yield row
 
-        for row, read in read_rows(cohort, left(), workers, pixels_for(model.encoders.image.size)):
-            if isinstance(read, DataError):
-                refused.append(Refusal(read.case_id, read.code, read.problem, read.remedy))
-                store.refuse(model.model_id, refused[-1])
+        plan = Plan(model, cohort.without_rows(), beside, out / FILMS)
+        for _, answer in engine(plan, left(), workers):
+            if isinstance(answer, Refusal):
+                refused.append(answer)
+                store.refuse(model.model_id, answer)
             else:
-                content = content_from(read.inputs, cohort.config, beside)
-                waiting = encode_case(model, row, read.case, content, out / FILMS)
-                store.keep([answer_case(model, waiting, beside)])
+                store.keep([answer])
                 scored += 1
-            progress(len(known) + scored + len(refused), len(cohort.rows))
+            tell(len(known) + scored + len(refused), len(refused))
+            progress(len(known) + scored + len(refused), total)
             if stop():
                 break
-        _write_tables(out, store, model, cohort, beside)
+        tell(len(known) + scored + len(refused), len(refused))
+        _write_tables(out, store, ours, model, cohort, beside)
     return Scored(scored, len(known), tuple(refused))
 
 
@@ -109,10 +121,17 @@ def _sweep(out: Path) -> None:
     remove_unfinished(out / FILMS, "*.png")
 
 
-def _write_tables(out: Path, store: Store, model: Model, cohort: Cohort, beside: Beside) -> None:
-    """Everything that the store says of a model, for others to read."""
-    predictions = [row.prediction for row in store.worklist(model.model_id)]
-    refusals = store.refusals(model.model_id)
+def _ours(out: Path, cohort: Cohort) -> list[str]:
+    """Ids of the cases that runs into a folder were given: of this cohort, and those in its tables."""
+    return sorted(cases_in(out) | {row.case_id for row in cohort.rows})
+
+
+def _write_tables(
+    out: Path, store: Store, ours: Sequence[str] | None, model: Model, cohort: Cohort, beside: Beside
+) -> None:
+    """Everything that the store says of a model, or of some cases, for others to read."""
+    predictions = store.predictions(model.model_id, ours)
+    refusals = store.refusals(model.model_id, ours)
     write_predictions(out, predictions)
     write_quarantine(out, refusals)
     write_manifest(out, model, cohort.config, beside, scored=len(predictions), refused=len(refusals))

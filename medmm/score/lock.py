@@ -1,4 +1,4 @@
-"""One run at a time in a folder: a second one is refused. Who only reads is not asked."""
+"""One run at a time in a folder: a second one is refused. Who only reads is not asked, and may ask who is at it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from medmm.errors import StoreError
 
 LOCK = ".lock"
 """File of a scored folder that the run holds, with its process id. It stays; what counts is who holds it."""
+_PATIENCE_S = 0.5
+"""How long a run waits for somebody who only asks, which takes no time."""
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def alone_in(out: Path) -> Iterator[None]:
 
     out.mkdir(parents=True, exist_ok=True)
     path = (out / LOCK).resolve()
-    lock = FileLock(path, blocking=False, is_singleton=True)
+    lock = FileLock(path, timeout=_PATIENCE_S, is_singleton=True)
     try:
         lock.acquire()
     except Timeout:
@@ -39,3 +41,18 @@ def alone_in(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def holder(out: Path) -> int | None:
+    """The process that holds a folder; None if nobody does."""
+    from filelock import FileLock, Timeout
+
+    path = (out / LOCK).resolve()
+    if not path.is_file():
+        return None
+    try:
+        with FileLock(path, blocking=False):
+            return None
+    except Timeout:
+        who = path.read_text(encoding="ascii").strip()
+        return int(who) if who.isdigit() else None

@@ -64,11 +64,11 @@ def read_rows(
     """Read cases in the order of `rows`, side by side as `read_cases`; a row is asked for when a child is free."""
     bare = cohort.without_rows()
     sent, kept = tee(rows)
-    answers = in_children(_read, ((row.case_id, (bare, row, enough)) for row in sent), workers)
+    answers = in_children(read_row, ((row.case_id, (bare, row, enough)) for row in sent), workers)
     return ((row, read) for row, (_, read) in zip(kept, answers, strict=True))
 
 
-def _read(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
+def read_row(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
     """Read one case, in the child.
 
     Raises:

@@ -1,15 +1,14 @@
-"""A folder into which studies come: what is new is scored once it is all there."""
+"""Studies as they come: each is scored once it is all there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from medmm.config import CohortConfig
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.score.reading import Stamp, stamp_of
-
-Seen = dict[str, tuple[bytes, Stamp]]
-"""Case id -> its cells, and how its files stood when it was looked at."""
 
 
 def watch(look: Callable[[], Cohort], score: Callable[[Cohort], object], wait: Callable[[], bool]) -> None:
@@ -22,14 +21,31 @@ def watch(look: Callable[[], Cohort], score: Callable[[Cohort], object], wait: C
         score: takes those that are ready.
         wait: returns after the time between two looks, or before; True if that was the last look.
     """
-    before: Seen = {}
-    handled: Seen = {}
-    while True:
+    cohort = Cohort(Path(), CohortConfig(), ())
+
+    def states() -> Mapping[str, object]:
+        nonlocal cohort
         cohort = look()
-        now = {row.case_id: _as_it_is(row) for row in cohort.rows}
-        ready = {name: one for name, one in now.items() if one == before.get(name) and one != handled.get(name)}
+        return {row.case_id: _as_it_is(row) for row in cohort.rows}
+
+    for ready in settled(states, wait):
+        score(replace(cohort, rows=tuple(row for row in cohort.rows if row.case_id in ready)))
+
+
+def settled(look: Callable[[], Mapping[str, object]], wait: Callable[[], bool]) -> Iterator[set[str]]:
+    """After each look, the names of what stands as it stood one look before; each once, until it stands otherwise.
+
+    Args:
+        look: what is there now, by its name -> how it stands.
+        wait: as of `watch`.
+    """
+    before: Mapping[str, object] = {}
+    handled: dict[str, object] = {}
+    while True:
+        now = look()
+        ready = {name: one for name, one in now.items() if before.get(name) == one != handled.get(name)}
         if ready:
-            score(replace(cohort, rows=tuple(row for row in cohort.rows if row.case_id in ready)))
+            yield set(ready)
         handled |= ready
         before = now
         if wait():

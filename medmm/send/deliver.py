@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from medmm.send.item import Item, Target
 from medmm.send.ledger import Ledger
-from medmm.send.status import Answer, NoRoomError, UnavailableError
+from medmm.send.status import Answer, UnavailableError
 
 _AT_ONCE, _BYTES_AT_ONCE = 20, 2**26
-"""Objects in one request or association, and their bytes; a larger one goes alone."""
+"""Objects in one request or association, and their bytes; a larger one goes alone. A PACS that takes none of so many in
+a row takes nothing now."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 
 
@@ -41,68 +43,87 @@ def deliver(
 ) -> Delivered:
     """Send what is not acknowledged yet; what is acknowledged is in the ledger before more is sent.
 
-    While the PACS is away it is asked again after random times whose limit doubles (full jitter), at most a minute.
-    Objects for which it has no room are waited for as long, once a run, and do not hold up those after them.
+    What the PACS does not take now holds up nothing behind it: it is offered again, as everything is while the PACS is
+    away, after random times whose limit doubles (full jitter), at most a minute.
 
     Args:
         items: study by study.
         target: entered by the caller.
         ledger: of this target.
-        patience_s: how long it may be away, in seconds.
+        patience_s: how long it may take nothing, in seconds; then the rest is left to the next run.
         progress: told how many of how many are done.
 
     Raises:
         CohortError, ConfigError: as Target.send.
     """
-    left = [item for item in items if item.uid not in ledger.acknowledged]
-    known = len(items) - len(left)
+    from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+    waiting = {item.uid: item for item in items if item.uid not in ledger.acknowledged}
+    known = len(items) - len(waiting)
     told: list[Answer] = []
     away = ""
-    for batch in _batches(left):
-        try:
-            for answer in _until_answered(batch, target, ledger, patience_s):
-                told.append(answer)
-                progress(known + len(told), len(items))
-        except NoRoomError as problem:
-            away, patience_s = str(problem), 0.0
-        except UnavailableError as problem:
-            away = str(problem)
-            break
+    moved = time.monotonic()
+
+    def impatient(state: RetryCallState) -> bool:
+        return time.monotonic() - moved + state.upcoming_sleep >= patience_s
+
+    try:
+        for attempt in Retrying(
+            retry=retry_if_exception_type(UnavailableError),
+            stop=impatient,
+            wait=wait_random_exponential(_FIRST_WAIT_S, _LONGEST_WAIT_S),
+            reraise=True,
+        ):
+            with attempt:
+                for answer in _offered(waiting, target, ledger):
+                    told.append(answer)
+                    moved = time.monotonic()
+                    progress(known + len(told), len(items))
+    except UnavailableError as problem:
+        away = str(problem)
     stored = [answer for answer in told if answer.verdict == "stored"]
     return Delivered(
         sent=len(stored),
         known=known,
         warnings=tuple(answer.reason for answer in stored if answer.status),
         refused=tuple(answer.reason for answer in told if answer.verdict == "refused"),
-        waiting=len(left) - len(told),
+        waiting=len(waiting),
         away=away,
     )
 
 
-def _until_answered(batch: list[Item], target: Target, ledger: Ledger, patience_s: float) -> Iterator[Answer]:
-    """Send a batch, and what is left of it again, until each object is stored or refused.
+def _offered(waiting: dict[str, Item], target: Target, ledger: Ledger) -> Iterator[Answer]:
+    """Offer everything that waits, once; what is stored or refused waits no longer, and what is not waits last.
 
     Raises:
-        UnavailableError: if that takes more than `patience_s`.
+        UnavailableError: if something still waits. Not all was offered if the PACS is away, or if it took nothing of
+            what it was offered last.
     """
-    from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
-
-    left = {item.uid: item for item in batch}
-    for attempt in Retrying(
-        retry=retry_if_exception_type(UnavailableError),
-        stop=stop_before_delay(patience_s),
-        wait=wait_random_exponential(_FIRST_WAIT_S, _LONGEST_WAIT_S),
-        reraise=True,
-    ):
-        with attempt:
-            for answer in target.send(list(left.values())):
-                if answer.verdict == "later" or answer.uid not in left:
+    reasons: list[str] = []
+    in_a_row = 0
+    for batch in _batches(list(waiting.values())):
+        try:
+            for answer in target.send(batch):
+                if answer.uid not in waiting:
                     continue
+                if answer.verdict == "later":
+                    waiting[answer.uid] = waiting.pop(answer.uid)
+                    reasons.append(answer.reason)
+                    in_a_row += 1
+                    continue
+                in_a_row = 0
                 ledger.add([answer])
-                del left[answer.uid]
+                del waiting[answer.uid]
                 yield answer
-            if left:
-                raise NoRoomError("has no room, or does not say what it stored")
+        except UnavailableError:
+            stumbled = [item.uid for item in batch if item.uid in waiting][:1]  # perhaps at this one
+            waiting.update({uid: waiting.pop(uid) for uid in stumbled})
+            raise
+        if in_a_row >= _AT_ONCE:
+            break
+    if waiting:
+        why = f"does not take them now: {', '.join(sorted(set(reasons)))}" if reasons else "does not say what it stored"
+        raise UnavailableError(why)
 
 
 def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:

@@ -16,8 +16,10 @@ _FAILED, _STORED = "00081198", "00081199"
 """Failed SOP Sequence, Referenced SOP Sequence."""
 _UID, _WARNING, _FAILURE = "00081155", "00081196", "00081197"
 """Referenced SOP Instance UID, Warning Reason, Failure Reason."""
-_NOT_NOW = {408, 425, 429, 500, 502, 503, 504, 507}
-_NOT_THESE = {400, 409, 413, 415, 422}
+_NOT_NOW = {408, 425, 429, 502, 503, 504, 507}
+_STUMBLED = 500
+"""The server failed, at one of the objects or at all."""
+_NOT_THESE = {400, 409, 413, 415, 422, _STUMBLED}
 """Statuses that speak of the objects; any other speaks of the server or of who asks."""
 
 
@@ -39,7 +41,7 @@ class DicomwebTarget(Server):
             for item in items:
                 yield from self.send([item])
         else:
-            yield Answer(items[0].uid, PROCESSING_FAILURE)
+            yield Answer(items[0].uid, PROCESSING_FAILURE, stumbled=status == _STUMBLED)
 
     def _asked(self, items: list[Item]) -> tuple[int, dict[str, int]]:
         """Status of the answer, and what it says of each object.

@@ -20,10 +20,14 @@ class Answer:
     """SOP Instance UID (0008,0018)."""
     status: int
     """0000 to FFFF."""
+    stumbled: bool = False
+    """Whether the PACS failed, and does not say that it is the object's fault."""
 
     @property
     def verdict(self) -> Verdict:
         """Whether it is stored, also with a warning or from before; may be taken later; or is refused as it is."""
+        if self.stumbled:
+            return "later"
         if self.status in _BEFORE or self._known[0] in ("Success", "Warning"):
             return "stored"
         return "later" if self.status & 0xFF00 == 0xA700 else "refused"
@@ -44,7 +48,3 @@ class Answer:
 
 class UnavailableError(Exception):
     """The PACS cannot take anything now, in words without its address."""
-
-
-class NoRoomError(UnavailableError):
-    """The PACS answers, and does not take some objects now; it may take others."""

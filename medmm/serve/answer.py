@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from medmm.result import Explanation, Finding, Overlay, ScoredCase
+from medmm.result import Explanation, Finding, Overlay, Refusal, ScoredCase
 
 MOST_WORDS = 20
 """Words of the note that are named for one finding, those that moved it most."""
@@ -68,10 +68,9 @@ class Picture(BaseModel):
     prior: bool = Field(description="Whether it is of the prior study.")
 
 
-class Answer(BaseModel):
+class Said(BaseModel):
     """What the model says of one case. Decision support for research, not a medical device."""
 
-    request_id: str
     model_id: str
     findings: list[Called]
     present: list[str] = Field(description="Modalities that the model was given.")
@@ -81,6 +80,36 @@ class Answer(BaseModel):
     pictures: list[Picture]
 
 
+class Answer(Said):
+    """What the model says of the case that was sent."""
+
+    request_id: str
+
+
+class Refused(BaseModel):
+    """Why a case has no answer."""
+
+    code: str = Field(description="As in quarantine.csv.")
+    problem: str
+    remedy: str
+
+
+class BundleCase(BaseModel):
+    """One case of a bundle: what the model says of it, or why it says nothing."""
+
+    case_id: str = Field(description="Of the table; without one, the folder's, archive's or file's name.")
+    said: Said | None
+    refused: Refused | None
+
+
+class BundleAnswer(BaseModel):
+    """What the model says of each case of a bundle, in the order of its table, or of its files."""
+
+    request_id: str
+    cases: list[BundleCase]
+    remarks: list[str] = Field(description="How files became cases, and what was left out.")
+
+
 def answer_of(scored: ScoredCase, explain: bool) -> Answer:
     """Dress a scored case for JSON.
 
@@ -88,10 +117,29 @@ def answer_of(scored: ScoredCase, explain: bool) -> Answer:
         scored: its case id is the request's.
         explain: whether maps, words and record values come with each finding.
     """
+    return Answer(request_id=scored.prediction.case_id, **dict(_said(scored, explain)))
+
+
+def bundle_answer_of(
+    request_id: str, answers: Sequence[ScoredCase | Refusal], remarks: Sequence[str], explain: bool
+) -> BundleAnswer:
+    """Dress a bundle's answers for JSON, in their order."""
+    return BundleAnswer(
+        request_id=request_id, cases=[_bundle_case(one, explain) for one in answers], remarks=list(remarks)
+    )
+
+
+def _bundle_case(answer: ScoredCase | Refusal, explain: bool) -> BundleCase:
+    if isinstance(answer, ScoredCase):
+        return BundleCase(case_id=answer.prediction.case_id, said=_said(answer, explain), refused=None)
+    refused = Refused(code=answer.code.value, problem=answer.problem, remedy=answer.remedy)
+    return BundleCase(case_id=answer.case_id, said=None, refused=refused)
+
+
+def _said(scored: ScoredCase, explain: bool) -> Said:
     said, evidence = scored.prediction, scored.evidence
     reasons = {one.label: _reasons(one, evidence.note) for one in evidence.explanations} if explain else {}
-    return Answer(
-        request_id=said.case_id,
+    return Said(
         model_id=said.model_id,
         findings=[_called(finding, reasons) for finding in said.findings],
         present=list(said.present),

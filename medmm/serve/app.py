@@ -1,4 +1,4 @@
-"""The HTTP service: a case in by POST /v1/predictions, findings out; health and metrics beside it.
+"""The HTTP service: a case in by POST /v1/predictions, several by POST /v1/bundles, findings out; health beside it.
 
 A request passes, in this order: its token, a free place, the limits of its body, the reader, the model. Whoever is
 turned away is turned away before anything of the body is read.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
@@ -25,18 +26,20 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
-from medmm.config import CohortConfig, NumberColumn
-from medmm.result import ScoredCase
-from medmm.serve import problem
-from medmm.serve.answer import Answer, answer_of
+from medmm.errors import DataError
+from medmm.result import Refusal, ScoredCase
+from medmm.serve import openapi, problem
+from medmm.serve.answer import Answer, BundleAnswer, answer_of, bundle_answer_of
 from medmm.serve.engine import Engine
 from medmm.serve.problem import RequestError, documented
-from medmm.serve.upload import FILES, NOTE, PRIOR, RECORD, Limits, receive, row_of
+from medmm.serve.upload import FILES, Limits, receive, row_of
 from medmm.serve.watch import Metrics, Watch, id_of
 from medmm.write.dicom.report import report_of
 from medmm.write.dicom.study import write_dicom
-from medmm.write.fhir import Release, bundle_of
+from medmm.write.fhir import Release, batch_of, bundle_of
+from medmm.write.tables import write_quarantine
 
 
 class Format(StrEnum):
@@ -48,7 +51,13 @@ class Format(StrEnum):
 
 
 MEDIA_TYPES = {Format.JSON: "application/json", Format.FHIR: "application/fhir+json", Format.SR: "application/dicom"}
+BUNDLE_TYPES = {**MEDIA_TYPES, Format.SR: "application/zip"}
 
+Explain = Annotated[bool, Query(description="JSON: maps, words and record values with each finding.")]
+Wanted = Annotated[
+    Format | None, Query(alias="format", description="Instead of the header Accept; json if neither says.")
+]
+Wished = Annotated[Release, Query(description="FHIR: which one.")]
 
 _SCHEME = HTTPBearer(auto_error=False, description="The token that the service was started with.")
 
@@ -71,7 +80,7 @@ def create_app(engine: Engine, spool: Path, token: str = "", limits: Limits = Li
     app = FastAPI(
         title="medmm",
         version=version("medmm"),
-        description="Calibrated, explained findings of one case. Decision support for research, not a medical device.",
+        description="Calibrated, explained findings of a case. Decision support for research, not a medical device.",
         docs_url=None,
         redoc_url=None,
     )
@@ -107,25 +116,52 @@ def create_app(engine: Engine, spool: Path, token: str = "", limits: Limits = Li
         tags=["predictions"],
         dependencies=guarded,
         response_model=Answer,
-        openapi_extra={"requestBody": _body(engine.config)},
-        responses=_RESPONSES,
+        openapi_extra={"requestBody": openapi.case_form(engine.config)},
+        responses=openapi.answers("A Bundle.", MEDIA_TYPES[Format.SR]),
     )
     async def predict(
-        request: Request,
-        explain: Annotated[bool, Query(description="JSON: maps, words and record values with each finding.")] = False,
-        wanted: Annotated[
-            Format | None, Query(alias="format", description="Instead of the header Accept; json if neither says.")
-        ] = None,
-        release: Annotated[Release, Query(description="FHIR: which one.")] = "R4",
+        request: Request, explain: Explain = False, wanted: Wanted = None, release: Wished = "R4"
     ) -> Response:
         """Score one case: the images of one study, its note, its record, and what else belongs to it."""
-        chosen = wanted or _accepted(request.headers)
-        case_id = id_of(request)
-        with engine.place(), TemporaryDirectory(dir=spool) as folder:
-            await receive(request.stream(), request.headers, Path(folder), limits)
-            scored = await engine.score(row_of(Path(folder), case_id, engine.config), explained=explain)
-            written = await asyncio.to_thread(_written, scored, chosen, explain, release, Path(folder))
+        chosen = wanted or _accepted(request.headers, MEDIA_TYPES)
+        with engine.place(), TemporaryDirectory(dir=spool) as name:
+            folder = Path(name)
+            await receive(request.stream(), request.headers, folder, limits)
+            scored = await engine.score(row_of(folder, id_of(request), engine.config), explained=explain)
+            written = await asyncio.to_thread(_written, scored, chosen, explain, release, folder)
         return Response(written, media_type=MEDIA_TYPES[chosen])
+
+    @app.post(
+        "/v1/bundles",
+        tags=["predictions"],
+        dependencies=guarded,
+        response_model=BundleAnswer,
+        openapi_extra={"requestBody": openapi.bundle_form(limits.cases)},
+        responses=openapi.answers("A Bundle of type batch-response.", BUNDLE_TYPES[Format.SR]),
+    )
+    async def predict_bundle(
+        request: Request, explain: Explain = False, wanted: Wanted = None, release: Wished = "R4"
+    ) -> Response:
+        """Score several cases, one after another; one that cannot be read has its reason for an answer."""
+        chosen = wanted or _accepted(request.headers, BUNDLE_TYPES)
+        with engine.place(), TemporaryDirectory(dir=spool) as name:
+            folder = Path(name)
+            await receive(request.stream(), request.headers, folder, limits, (FILES,))
+            cohort = await engine.read_bundle(folder, limits.cases)
+            answers: list[ScoredCase | Refusal] = []
+            for row in cohort.rows:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                try:
+                    answers.append(await engine.score(row, explained=explain))
+                except DataError as refused:
+                    answers.append(_refusal(refused))
+            if chosen is Format.JSON:
+                told = bundle_answer_of(id_of(request), answers, cohort.remarks, explain)
+                written = told.model_dump_json().encode()
+            else:
+                written = await asyncio.to_thread(_written_together, answers, chosen, release, folder)
+        return Response(written, media_type=BUNDLE_TYPES[chosen])
 
     return app
 
@@ -145,6 +181,27 @@ def _written(scored: ScoredCase, chosen: Format, explain: bool, release: Release
     return (folder / "report.dcm").read_bytes()
 
 
+def _refusal(error: DataError) -> Refusal:
+    return Refusal(error.case_id, error.code, error.problem, error.remedy)
+
+
+def _written_together(answers: Sequence[ScoredCase | Refusal], chosen: Format, release: Release, folder: Path) -> bytes:
+    """Write the answers of a bundle as one FHIR Bundle, or as a zip archive of DICOM SR and quarantine.csv."""
+    now = datetime.now(UTC)
+    if chosen is Format.FHIR:
+        return json.dumps(batch_of(answers, now, release)).encode()
+    refused = [one for one in answers if isinstance(one, Refusal)]
+    reports = folder / "reports"
+    for number, one in enumerate(answers):
+        if isinstance(one, ScoredCase):
+            try:
+                write_dicom(reports / f"{number:06}.dcm", report_of(one, now))
+            except DataError as problem:
+                refused.append(_refusal(problem))
+    write_quarantine(reports, refused)
+    return Path(shutil.make_archive(str(reports), "zip", reports)).read_bytes()
+
+
 def _bearer(token: str) -> Any:
     """A dependency that lets only those in who bear the token (RFC 6750); anyone without one."""
 
@@ -162,97 +219,20 @@ def _bearer(token: str) -> Any:
     return check if token else lambda: None
 
 
-def _accepted(headers: Mapping[str, str]) -> Format:
+def _accepted(headers: Mapping[str, str], media_types: Mapping[Format, str]) -> Format:
     """The format that a client likes best (RFC 9110 12.5.1).
 
     Raises:
         RequestError: 406 if it likes none of them.
     """
-    kinds = {kind: one for one, kind in reversed(MEDIA_TYPES.items())}  # of equals the last one is taken
+    kinds = {media_types[one]: one for one in reversed(Format)}  # of equals the last one is taken
     try:
         best = mimeparse.best_match(list(kinds), headers.get("accept") or "*/*")
     except mimeparse.MimeTypeParseException:
         best = ""
     if not best:
-        given = ", ".join(MEDIA_TYPES.values())
+        given = ", ".join(media_types.values())
         raise RequestError(
             HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", "no format is acceptable", f"Accept one of {given}"
         )
     return kinds[best]
-
-
-_BINARY = {"type": "string", "format": "binary"}
-
-
-def _body(config: CohortConfig) -> dict[str, Any]:
-    """What OpenAPI says of a request, with the columns of the record that the model knows."""
-    properties = {
-        FILES: {
-            "type": "array",
-            "items": _BINARY,
-            "minItems": 1,
-            "description": "The images of one study: DICOM, PNG or JPEG files, or one zip archive of them.",
-        },
-        PRIOR: {
-            "type": "array",
-            "items": _BINARY,
-            "description": "As files, of an earlier study of the same patient.",
-        },
-        NOTE: {"type": "string", "description": "Free text, UTF-8, at most 1 MiB."},
-        RECORD: {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": _columns(config),
-            "description": "What was not taken is null or left out.",
-        },
-    }
-    return {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": properties,
-                    "anyOf": [{"required": [name]} for name in (FILES, NOTE, RECORD)],
-                },
-                "encoding": {RECORD: {"contentType": "application/json"}},
-            }
-        },
-    }
-
-
-def _columns(config: CohortConfig) -> dict[str, Any]:
-    """The columns of the record as JSON Schema."""
-    properties: dict[str, Any] = {}
-    for name, column in config.record.items():
-        if isinstance(column, NumberColumn):
-            bounds = {"minimum": column.low, "maximum": column.high}
-            known = {key: bound for key, bound in bounds.items() if bound is not None}
-            properties[name] = {"type": ["number", "null"], **known, "description": f"In '{column.unit}' (UCUM)."}
-        else:
-            properties[name] = {"enum": [*column.categories, None]}
-        if column.taken:
-            properties[column.taken] = {"type": ["string", "null"], "description": f"When {name} was taken (ISO 8601)."}
-    return properties
-
-
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {
-            MEDIA_TYPES[Format.FHIR]: {"schema": {"type": "object", "description": "A Bundle."}},
-            MEDIA_TYPES[Format.SR]: {"schema": _BINARY},
-        }
-    },
-    **documented(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_ACCEPTABLE,
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
-}

@@ -20,6 +20,7 @@ from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.pool import MEMORY_BYTES, TIMEOUT_S, Children
 from medmm.result import ScoredCase
 from medmm.score.case import Beside, answer_case, content_of, encode_case
+from medmm.serve.bundle import read_bundle
 from medmm.serve.problem import RequestError
 from medmm.tensors import pixels_for
 
@@ -100,6 +101,12 @@ class Engine:
         """
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._score, row, explained)
 
+    async def read_bundle(self, folder: Path, most: int) -> Cohort:
+        """Find the cases of a bundle that was received; see `read_bundle`."""
+        config = self.model.card.cohort.model_dump(exclude_defaults=True, exclude={"labels", "fhir"})
+        taught = CohortConfig.model_validate(config)  # a column that was not named then may be absent now
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read_bundle, folder, taught, most)
+
     def _score(self, row: CaseRow, explained: bool) -> ScoredCase:
         """Runs in a thread of its own, which mostly waits: for a child, then for the one thread that answers."""
         _, case = self._children.start(row.case_id, read_case, (self._cohort, row, self._enough))()
@@ -109,7 +116,7 @@ class Engine:
         content = content_of(row, self.config, beside)
 
         def answered() -> ScoredCase:
-            return answer_case(self.model, encode_case(self.model, row, case, content, None), beside)
+            return answer_case(self.model, encode_case(self.model, row, case, content, None, self.config), beside)
 
         return self._answerer.submit(answered).result()
 

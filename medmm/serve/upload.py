@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -21,11 +21,13 @@ from medmm.config import CohortConfig
 from medmm.errors import DataError, Reason
 from medmm.read.chart import note
 from medmm.read.cohort import CaseRow
-from medmm.read.sources.source import Source
+from medmm.read.sources.source import Source, is_archive
 from medmm.serve.problem import RequestError
 
 FILES, PRIOR, NOTE, RECORD = "files", "prior", "note", "record"
 """Names of the parts: images of the study, of an earlier one, text, JSON."""
+PARTS = (FILES, PRIOR, NOTE, RECORD)
+"""Of a request with one case; a bundle has FILES alone."""
 _TEXTS = (NOTE, RECORD)
 _ZIP = b"PK"
 _Values = TypeAdapter(dict[StrictStr, StrictInt | StrictFloat | StrictStr | None])
@@ -40,9 +42,17 @@ class Limits:
     files: int = 10_000
     upload_s: float = 300.0
     """Seconds until all of it is here."""
+    cases: int = 100
+    """Of a bundle."""
 
 
-async def receive(chunks: AsyncIterator[bytes], headers: Mapping[str, str], folder: Path, limits: Limits) -> None:
+async def receive(
+    chunks: AsyncIterator[bytes],
+    headers: Mapping[str, str],
+    folder: Path,
+    limits: Limits,
+    parts: Sequence[str] = PARTS,
+) -> None:
     """Write the parts of a body below a folder, as <name of the part>/<number>.
 
     Args:
@@ -50,6 +60,7 @@ async def receive(chunks: AsyncIterator[bytes], headers: Mapping[str, str], fold
         headers: of the request.
         folder: empty.
         limits: what the body may be.
+        parts: names that a part may have.
 
     Raises:
         RequestError: 413, before anything beyond a limit is kept; 415 or 400 if it is no such form; 408.
@@ -62,7 +73,7 @@ async def receive(chunks: AsyncIterator[bytes], headers: Mapping[str, str], fold
         problem = "the body is not multipart/form-data"
         raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-form", problem, "Send the parts as a form")
     size = 0
-    form = _Form(options[b"boundary"], folder, limits.files)
+    form = _Form(options[b"boundary"], folder, limits.files, parts)
     try:
         async with asyncio.timeout(limits.upload_s):
             async for chunk in chunks:
@@ -98,9 +109,9 @@ def _malformed() -> RequestError:
 class _Form:
     """Writes the parts of a form to files."""
 
-    def __init__(self, boundary: bytes, folder: Path, most: int) -> None:
+    def __init__(self, boundary: bytes, folder: Path, most: int, parts: Sequence[str]) -> None:
         self.ended = False
-        self._folder, self._most = folder, most
+        self._folder, self._most, self._parts = folder, most, parts
         self._field, self._value, self._disposition = b"", b"", b""
         self._file: IO[bytes] | None = None
         self._counts = Counter[str]()
@@ -136,12 +147,16 @@ class _Form:
         self._field = self._value = b""
 
     def _open(self) -> None:
-        name = parse_options_header(self._disposition)[1].get(b"name", b"").decode("utf-8", "replace")
-        if name not in (FILES, PRIOR, *_TEXTS):
-            problem, known = "the form has a part that the service does not know", ", ".join((FILES, PRIOR, *_TEXTS))
+        options = parse_options_header(self._disposition)[1]
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        if name not in self._parts:
+            problem, known = "the form has a part that the service does not know", ", ".join(self._parts)
             raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-part", problem, f"Known: {known}")
         self._counts[name] += 1
         self._is_text, self._left = name in _TEXTS, note.MAX_BYTES
+        if not self._is_text and b"filename" not in options:
+            problem, remedy = f"a part '{name}' is a text and no file", f"Send a file: with curl, -F {name}=@FILE"
+            raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "not-a-file", problem, remedy)
         if self._is_text and self._counts[name] > 1:
             problem = f"the form has several parts '{name}'"
             raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "several-parts", problem, "Send one")
@@ -193,9 +208,15 @@ def _images(folder: Path) -> Source | None:
     paths = sorted(folder.glob("*"))
     if len(paths) != 1:
         return Source(folder) if paths else None
-    with paths[0].open("rb") as file:
+    path = named(paths[0])
+    return Source(path if is_archive(path) else folder)
+
+
+def named(path: Path) -> Path:
+    """Name a file that was received as a zip archive, if it is one."""
+    with path.open("rb") as file:
         is_zip = file.read(len(_ZIP)) == _ZIP
-    return Source(paths[0].rename(paths[0].with_suffix(".zip"))) if is_zip else Source(folder)
+    return path.rename(path.with_suffix(".zip")) if is_zip else path
 
 
 def _cells(case_id: str, content: bytes, config: CohortConfig) -> dict[str, str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, inspect, select
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, inspect, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from medmm.errors import StoreError
@@ -20,6 +20,8 @@ _BUSY_MS = 30_000
 """How long a writer of SQLite waits for another one, milliseconds."""
 _TURN = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7236838)"}
 """How a writer takes its turn until its transaction ends; the number stands for medmm in that database."""
+_POSTGRESQL = ("postgresql", "postgres")
+"""Schemes of its own URLs, which name no driver."""
 
 
 class Database:
@@ -84,10 +86,12 @@ class Database:
 
 def _engine(where: Path | str) -> Engine:
     """The way to a database; the URL may hold a password, so no error repeats it."""
-    url = URL.create("sqlite", database=str(where)) if isinstance(where, Path) else where
     try:
-        return create_engine(url, hide_parameters=True)
-    except (SQLAlchemyError, ModuleNotFoundError) as thrown:
+        url = URL.create("sqlite", database=str(where)) if isinstance(where, Path) else make_url(where)
+        if url.drivername in _POSTGRESQL:
+            url = url.set(drivername="postgresql+psycopg")
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True)
+    except (SQLAlchemyError, ModuleNotFoundError, ValueError) as thrown:
         cause = type(thrown).__name__
     remedy = "Give a path, or a URL of SQLAlchemy for a database whose driver is installed"
     raise StoreError(f"the address of the store cannot be used ({cause})", remedy)

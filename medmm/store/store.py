@@ -8,7 +8,7 @@ SQLAlchemy Core; no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -36,6 +36,8 @@ CLAIM_LASTS = timedelta(minutes=30)
 """After this long a claim is stale, and anybody may claim the case."""
 _SAID = ("present", "absent", "remarks", "doubts")
 """What is said of a case as a whole: fields of a Prediction."""
+_AT_ONCE = 1000
+"""Case ids that one statement names."""
 _ALL = Filters()
 _ALIKE: Mapping[str, float] = MappingProxyType({})
 
@@ -47,7 +49,7 @@ class Store:
         """Open a SQLite file, or a database by URL.
 
         Args:
-            where: a path, or a URL of SQLAlchemy: 'postgresql+psycopg://user@host/name'.
+            where: a path, or a URL of SQLAlchemy: 'postgresql://user@host/name', 'sqlite:///store.sqlite'.
             claim_lasts: how long a claim holds.
             make: whether a store is made where none is.
 
@@ -83,10 +85,13 @@ class Store:
         self._database.close()
 
     def keep(self, cases: Sequence[ScoredCase]) -> None:
-        """Keep scored cases, all or none of them."""
+        """Keep scored cases, all or none of them; one whose newest prediction says the same already is left alone."""
         with self._database.transaction(writes=True) as connection:
             for case in cases:
                 said = case.prediction
+                connection.execute(_of(delete(REFUSAL), REFUSAL, said.case_id, said.model_id))
+                if worklist.contents(connection, said.model_id, [said.case_id]).get(said.case_id) == case.content:
+                    continue  # another run was first
                 row = insert(PREDICTION).values(
                     case_id=said.case_id,
                     model_id=said.model_id,
@@ -99,7 +104,6 @@ class Store:
                 )
                 (number,) = connection.execute(row).inserted_primary_key or (None,)
                 connection.execute(insert(FINDING), [finding_out(number, n, f) for n, f in enumerate(said.findings)])
-                connection.execute(_of(delete(REFUSAL), REFUSAL, said.case_id, said.model_id))
 
     def refuse(self, model_id: str, refusal: Refusal) -> None:
         """Keep why a case could not be scored; a newer reason takes the place of an older one."""
@@ -107,19 +111,25 @@ class Store:
             connection.execute(_of(delete(REFUSAL), REFUSAL, refusal.case_id, model_id))
             connection.execute(insert(REFUSAL).values(model_id=model_id, **asdict(refusal)))
 
-    def contents(self, model_id: str) -> dict[str, str]:
-        """Case id -> the content that its newest prediction was made from."""
-        newest = PREDICTION.c.id.in_(worklist.newest(model_id))
+    def contents(self, model_id: str, cases: Sequence[str] | None = None) -> dict[str, str]:
+        """Case id -> the content that its newest prediction was made from; of these cases only, if they are given."""
         with self._database.transaction() as connection:
-            rows = connection.execute(select(PREDICTION.c.case_id, PREDICTION.c.content).where(newest))
-            return {row.case_id: row.content for row in rows}
+            found = [worklist.contents(connection, model_id, some) for some in _parts(cases)]
+        return {case_id: content for part in found for case_id, content in part.items()}
 
-    def refusals(self, model_id: str) -> tuple[Refusal, ...]:
-        """What could not be scored, by case id."""
-        query = select(REFUSAL).where(REFUSAL.c.model_id == model_id).order_by(REFUSAL.c.case_id)
+    def predictions(self, model_id: str, cases: Sequence[str] | None = None) -> tuple[Prediction, ...]:
+        """The newest prediction of each case; of these cases only, if they are given."""
         with self._database.transaction() as connection:
-            rows = connection.execute(query).all()
-        return tuple(Refusal(row.case_id, Reason(row.code), row.problem, row.remedy) for row in rows)
+            return tuple(said for some in _parts(cases) for said in worklist.predictions(connection, model_id, some))
+
+    def refusals(self, model_id: str, cases: Sequence[str] | None = None) -> tuple[Refusal, ...]:
+        """What could not be scored, by case id; of these cases only, if they are given."""
+        query = select(REFUSAL).where(REFUSAL.c.model_id == model_id)
+        with self._database.transaction() as connection:
+            asked = [query if some is None else query.where(REFUSAL.c.case_id.in_(some)) for some in _parts(cases)]
+            rows = [row for one in asked for row in connection.execute(one)]
+        found = (Refusal(row.case_id, Reason(row.code), row.problem, row.remedy) for row in rows)
+        return tuple(sorted(found, key=lambda one: one.case_id))
 
     def models(self) -> tuple[str, ...]:
         """Ids of the models that scored here, the latest first."""
@@ -191,10 +201,6 @@ class Store:
         evidence = evidence_in(json.loads(row.evidence))
         return ScoredCase(prediction_in(row, model_id, found), evidence, row.content)
 
-    def add_review(self, review: Review) -> None:
-        """Add a person's word; nothing that was said before is lost."""
-        self.trail.add(review)
-
     def reviews(self, model_id: str, case_id: str) -> tuple[Review, ...]:
         """Every word on one case that was not taken back, oldest first."""
         return self.trail.reviews(model_id, case_id)
@@ -231,6 +237,15 @@ class Store:
 
     def _moment(self) -> Moment:
         return Moment(_now(), self._claim_lasts)
+
+
+def _parts(cases: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
+    """Case ids as many at a time as a statement may name; None, for all cases, as it is."""
+    if cases is None:
+        yield None
+        return
+    for start in range(0, len(cases), _AT_ONCE):
+        yield cases[start : start + _AT_ONCE]
 
 
 def _of(statement: Any, table: Table, case_id: str, model_id: str) -> Any:

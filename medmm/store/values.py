@@ -25,6 +25,7 @@ from medmm.result import (
     Prediction,
     Region,
     SimilarCase,
+    Without,
     WordWeight,
 )
 
@@ -56,9 +57,14 @@ def finding_out(prediction_id: int | None, place: int, finding: Finding) -> dict
 
 def finding_in(row: Any) -> Finding:
     """A row as a finding."""
-    contributions = tuple(Contribution(**item) for item in json.loads(row.contributions))
+    contributions = tuple(_contribution_in(item) for item in json.loads(row.contributions))
     limits = None if row.limits is None else Limits(**json.loads(row.limits))
     return Finding(row.label, row.probability, row.threshold, row.base_log_odds, contributions, row.interaction, limits)
+
+
+def _contribution_in(kept: dict[str, Any]) -> Contribution:
+    without = kept.get("without")  # older predictions did not say
+    return Contribution(**kept | {"without": None if without is None else Without(**without)})
 
 
 def prediction_in(row: Any, model_id: str, findings: Sequence[Finding]) -> Prediction:
@@ -89,6 +95,7 @@ def evidence_out(evidence: Evidence) -> dict[str, Any]:
         "similar": [asdict(one) for one in evidence.similar],
         "study": None if evidence.study is None else asdict(evidence.study),
         "prior": None if evidence.prior is None else asdict(evidence.prior),
+        "usual": dict(evidence.usual),
     }
 
 
@@ -112,7 +119,8 @@ def evidence_in(kept: dict[str, Any]) -> Evidence:
     films = tuple(Film(**film | {"remarks": tuple(film["remarks"])}) for film in kept["films"])
     similar = tuple(SimilarCase(**one) for one in kept.get("similar", ()))
     study, prior = _origin_in(kept.get("study")), _origin_in(kept.get("prior"))
-    return Evidence(films, kept["note"], kept["record"], kept["units"], explanations, similar, study, prior)
+    usual = {column: (low, high) for column, (low, high) in kept.get("usual", {}).items()}
+    return Evidence(films, kept["note"], kept["record"], kept["units"], explanations, similar, study, prior, usual)
 
 
 def _origin_in(kept: dict[str, Any] | None) -> Origin | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -103,11 +103,28 @@ class Moment:
     claim_lasts: timedelta
 
 
-def newest(model_id: str) -> Select[Any]:
-    """Numbers of the newest prediction of each case; a case that was refused since then has none."""
+def newest(model_id: str, cases: Sequence[str] | None = None) -> Select[Any]:
+    """Numbers of the newest prediction of each case, or of these cases; one that was refused since then has none."""
     refused = select(REFUSAL.c.case_id).where(REFUSAL.c.model_id == model_id)
     query = select(func.max(PREDICTION.c.id)).where(PREDICTION.c.model_id == model_id)
+    if cases is not None:
+        query = query.where(PREDICTION.c.case_id.in_(cases))
     return query.where(PREDICTION.c.case_id.not_in(refused)).group_by(PREDICTION.c.case_id)
+
+
+def contents(connection: Connection, model_id: str, cases: Sequence[str] | None) -> dict[str, str]:
+    """Case id -> the content that its newest prediction was made from; of these cases only, if they are given."""
+    query = select(PREDICTION.c.case_id, PREDICTION.c.content).where(PREDICTION.c.id.in_(newest(model_id, cases)))
+    return {row.case_id: row.content for row in connection.execute(query)}
+
+
+def predictions(connection: Connection, model_id: str, cases: Sequence[str] | None) -> list[Prediction]:
+    """The newest prediction of each case, by case id; of these cases only, if they are given."""
+    kept = PREDICTION.c
+    query = select(kept.id, kept.case_id, kept.said).where(kept.id.in_(newest(model_id, cases)))
+    rows = connection.execute(query.order_by(kept.case_id)).all()
+    found = _findings(connection, None if cases is None else [row.id for row in rows], model_id)
+    return [prediction_in(row, model_id, found[row.id]) for row in rows]
 
 
 def page(

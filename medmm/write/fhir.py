@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from medmm.result import Call, Finding, Review, ScoredCase
+from medmm.result import Call, Finding, Refusal, Review, ScoredCase
 from medmm.write.examined import Examined, PersonName, examined
 from medmm.write.words import SUPPORT, decision, heard, is_settled, name, printable, stands
 
@@ -70,6 +70,26 @@ def bundle_of(said: ScoredCase, scored_at: datetime, reviews: Sequence[Review], 
         }
     )
     return bundle
+
+
+def batch_of(answers: Sequence[ScoredCase | Refusal], scored_at: datetime, release: Release) -> Json:
+    """Several cases that were sent together as a Bundle of type batch-response, one entry for each, in their order.
+
+    A case with an answer is the Bundle of `bundle_of`; one that was refused is an OperationOutcome.
+    """
+    entries = [
+        {"response": {"status": "422", "outcome": _outcome(one)}}
+        if isinstance(one, Refusal)
+        else {"resource": bundle_of(one, scored_at, (), release), "response": {"status": "200"}}
+        for one in answers
+    ]
+    return {"resourceType": "Bundle", "type": "batch-response", "timestamp": _instant(scored_at), "entry": entries}
+
+
+def _outcome(refused: Refusal) -> Json:
+    said = f"case {refused.case_id}: {refused.problem}. {refused.remedy}."
+    issue = {"severity": "error", "code": "processing", "details": {"text": said}, "diagnostics": refused.code.value}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}
 
 
 @dataclass(frozen=True, slots=True)

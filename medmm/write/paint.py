@@ -15,6 +15,8 @@ WARM, COOL = (255, 140, 26), (64, 150, 255)
 FULL = 0.25
 """Log-odds that are drawn at full strength when nothing reaches further, so that noise does not glow: of a word, or of
 a forty-ninth of the encoder's square."""
+OPACITY = 0.6
+"""Of an overlay that is burned into a film, where it is strongest, so that the film is seen beneath it."""
 _LONGEST = 640
 """Longer side of an overlay in pixels; the cells are far coarser, and the page stretches it over the film."""
 
@@ -45,3 +47,11 @@ def overlay_png(overlay: Overlay, end: float) -> bytes:
     stream = io.BytesIO()
     PIL.Image.fromarray(paint(replace(overlay, placement=small).heatmap(), end)).save(stream, format="PNG")
     return stream.getvalue()
+
+
+def burned_in(film: PIL.Image.Image, overlay: Overlay, end: float) -> PIL.Image.Image:
+    """A film's picture, of whatever size, under the colours of an overlay; `end` as of `paint`."""
+    place = replace(overlay.placement, rows=film.height, columns=film.width)
+    colours = paint(replace(overlay, placement=place).heatmap(), end)
+    colours[..., 3] = np.rint(colours[..., 3] * OPACITY)
+    return PIL.Image.alpha_composite(film.convert("RGBA"), PIL.Image.fromarray(colours)).convert("RGB")

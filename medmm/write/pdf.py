@@ -17,19 +17,29 @@ import numpy as np
 import PIL.Image
 
 from medmm.files import write_whole
-from medmm.result import Explanation, Film, Finding, Prediction, Review, ScoredCase
+from medmm.result import Explanation, Finding, Prediction, Review, ScoredCase
 from medmm.write.examined import Examined, examined
-from medmm.write.paint import overlay_png, reach
+from medmm.write.paint import burned_in, reach
 from medmm.write.picture import picture_path
-from medmm.write.words import SUPPORT, decision, heard, is_settled, moment, name, percents, signed, standing, stands
+from medmm.write.words import (
+    SUPPORT,
+    decision,
+    film_name,
+    heard,
+    is_settled,
+    moment,
+    name,
+    percents,
+    signed,
+    standing,
+    stands,
+)
 
 if TYPE_CHECKING:
     from medmm.write.sheet import Sheet
 
 _LONGEST = 880
 """Longer side of a film in pixels: 300 dots an inch at 74 mm, as large as it is printed."""
-_SHADE = 0.55
-"""Opacity of the overlay where it is strongest; the film stays visible below."""
 _LANE = 4.2
 """Height of a bar's lane in millimetres."""
 _LEAST_REACH = 1.0
@@ -127,7 +137,7 @@ def _films(sheet: Sheet, said: ScoredCase, films: Path) -> None:
     explanation = next((e for e in evidence.explanations if e.label == label), None)
     place = _place(explanation)
     film = evidence.films[place]
-    title = _film_name(place, film)
+    title = film_name(place + 1, film)
     try:
         plain = _shown(picture_path(films, film.digest))
     except OSError:
@@ -138,8 +148,7 @@ def _films(sheet: Sheet, said: ScoredCase, films: Path) -> None:
     pictures, caption = [plain], title
     if explanation is not None and explanation.overlays:
         end = reach(explanation)
-        overlay = PIL.Image.open(io.BytesIO(overlay_png(explanation.overlays[place], end)))
-        pictures.append(_over(plain, overlay))
+        pictures.append(burned_in(plain, explanation.overlays[place], end))
         caption += (
             f"\n\nOn the right the same with what spoke for {name(label)} (orange) and against it (blue), by "
             f"{explanation.method}. Full colour: {signed(end)} or {signed(-end)} log-odds in a cell of its grid."
@@ -173,24 +182,12 @@ def _place(explanation: Explanation | None) -> int:
     return int(np.argmax([np.nan_to_num(np.abs(overlay.cells)).max() for overlay in explanation.overlays]))
 
 
-def _film_name(place: int, film: Film) -> str:
-    known = [f"{film.modality} {film.part}" if film.part else f"Film {place + 1}", film.view]
-    return ", ".join([part for part in known if part] + (["prior study"] if film.prior else []))
-
-
 def _shown(path: Path) -> PIL.Image.Image:
     """A film's picture, no larger than it is printed."""
     with PIL.Image.open(path) as kept:
         picture = kept.convert("RGB")
     picture.thumbnail((_LONGEST, _LONGEST), PIL.Image.Resampling.LANCZOS)
     return picture
-
-
-def _over(plain: PIL.Image.Image, overlay: PIL.Image.Image) -> PIL.Image.Image:
-    """The film below its overlay."""
-    colours = overlay.convert("RGBA").resize(plain.size, PIL.Image.Resampling.BILINEAR)
-    opacity = colours.getchannel("A").point([round(_SHADE * level) for level in range(256)])
-    return PIL.Image.composite(colours.convert("RGB"), plain, opacity)
 
 
 def _findings(sheet: Sheet, prediction: Prediction, words: Sequence[Review]) -> None:
@@ -281,8 +278,8 @@ def _given(sheet: Sheet, said: ScoredCase) -> None:
     lines = [("Given", f"{', '.join(present)}; not given: {', '.join(prediction.absent) or 'nothing'}")]
     lines += [("Record", _record(said))] if evidence.record else []
     remarks = [*prediction.remarks]
-    for place, film in enumerate(evidence.films):
-        remarks += [f"{_film_name(place, film)}: {remark}" for remark in (() if film.part else film.remarks)]
+    for place, film in enumerate(evidence.films, 1):
+        remarks += [f"{film_name(place, film)}: {remark}" for remark in (() if film.part else film.remarks)]
     lines += [("Doubts", "; ".join(prediction.doubts) or "none noticed"), ("Remarks", "; ".join(remarks) or "none")]
     for title, text in lines:
         sheet.entry(title, text)

@@ -15,13 +15,20 @@ _COMPRESSION = 1
 
 
 def picture_path(folder: Path, digest: str) -> Path:
-    """Where the picture of the image with this digest is kept below `folder`."""
-    return folder / f"{digest}.png"
+    """Where the picture of the image with this digest is.
+
+    Args:
+        folder: FILMS of the scored folder, OUT. What is not there may be in OUT/<any>/films, where another part of the
+            cohort was scored.
+        digest: of the image.
+    """
+    path = folder / f"{digest}.png"
+    return path if path.exists() else next(folder.parent.glob(f"*/{FILMS}/{path.name}"), path)
 
 
 def write_picture(folder: Path, image: Image) -> None:
     """Write the pixels of one image that were read, all or a part, as PNG; one that is there already is left alone."""
-    path = picture_path(folder, image.digest)
+    path = folder / f"{image.digest}.png"
     if path.exists():
         return
     shown = PIL.Image.fromarray(np.rint(image.pixels * 255).astype(np.uint8))

@@ -58,6 +58,20 @@ def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
     write_whole(folder / CSV, write_csv)
 
 
+def cases_in(folder: Path) -> set[str]:
+    """Ids of the cases in the tables of a folder; none where there are no tables yet."""
+    import pandas as pd
+    from pyarrow import parquet
+
+    cases = set[str]()
+    if (folder / PARQUET).is_file():
+        cases |= set(parquet.read_table(folder / PARQUET, columns=["case_id"])["case_id"].to_pylist())
+    if (folder / QUARANTINE).is_file():
+        table = pd.read_csv(folder / QUARANTINE, usecols=["case_id"], dtype=str, keep_default_na=False)
+        cases |= set(table["case_id"])
+    return cases
+
+
 def _rows(said: Prediction) -> list[dict[str, object]]:
     """One row a finding; the log-odds of a modality that the model does not know is null."""
     lists = {"present": said.present, "absent": said.absent, "remarks": said.remarks, "doubts": said.doubts}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from medmm.result import Call, Finding, Prediction, Review, Standing, standing_of
+from medmm.result import Call, Film, Finding, Prediction, Review, Standing, standing_of
 
 SUPPORT = "Decision support for research, not a diagnosis. Not flagged does not rule anything out."
 
@@ -14,6 +14,13 @@ SUPPORT = "Decision support for research, not a diagnosis. Not flagged does not 
 def name(raw: str) -> str:
     """A label or a column as people write it: `lung_cancer` becomes `lung cancer`."""
     return " ".join(raw.replace("_", " ").split())
+
+
+def film_name(place: int, film: Film) -> str:
+    """How a film or slice is called beside others of its case; `place` counts from 1."""
+    title = f"{film.modality} {film.part}" if film.part else f"Film {place}"
+    known = [title, film.view, "prior study" if film.prior else ""]
+    return ", ".join(part for part in known if part)
 
 
 def percents(finding: Finding) -> tuple[str, str]:

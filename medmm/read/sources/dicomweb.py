@@ -36,7 +36,9 @@ from medmm.files import write_whole
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.dicom.instance import has_preamble
 from medmm.read.guard import MAX_BYTES
-from medmm.read.sources.scan import hashed, scan
+from medmm.read.pool import in_children
+from medmm.read.sources.peek import read_headers
+from medmm.read.sources.scan import hashed
 from medmm.read.sources.source import Source
 
 USER, PASSWORD, TOKEN = "MEDMM_DICOMWEB_USER", "MEDMM_DICOMWEB_PASSWORD", "MEDMM_DICOMWEB_TOKEN"
@@ -214,6 +216,7 @@ def read_server(
     patient: str = "",
     date: str = "",
     modality: str = "",
+    wanted: Callable[[str], bool] = lambda uid: True,
     progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
 ) -> Cohort:
@@ -224,6 +227,7 @@ def read_server(
         patient: as Server.find.
         date: as Server.find.
         modality: as Server.find.
+        wanted: of a Study Instance UID, whether that study is retrieved; there may be none.
         folder: where the files go, and are found again by the same call.
         config: kept for the cohort; no label and no record is read.
         progress: told after each study: how many were retrieved, and how many there are.
@@ -232,18 +236,31 @@ def read_server(
     Raises:
         ConfigError, CohortError: as Server and Server.find; and if there is no such study.
     """
-    refused: dict[str, tuple[Reason, str, str] | None] = {}
     with Server(url) as server:
         found = server.find(patient=patient, date=date, modality=modality)
         if not found:
             raise CohortError("the DICOMweb server has no such study", "Check patient, date and modality")
-        for number, study in enumerate(found, start=1):
-            try:
-                server.retrieve(study, folder)
-                refused[study.case_id] = None
-            except DataError as problem:
-                refused[study.case_id] = problem.code, problem.problem, problem.remedy
-            progress(number, len(found))
+        part = [study for study in found if wanted(study.uid)]
+        return retrieve_cohort(server, part, folder, config, progress, workers)
+
+
+def retrieve_cohort(
+    server: Server,
+    found: Sequence[Match],
+    folder: Path,
+    config: CohortConfig | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int | None = None,
+) -> Cohort:
+    """Retrieve studies that were found, and make a cohort of them; otherwise as `read_server`."""
+    refused: dict[str, tuple[Reason, str, str] | None] = {}
+    for number, study in enumerate(found, start=1):
+        try:
+            server.retrieve(study, folder)
+            refused[study.case_id] = None
+        except DataError as problem:
+            refused[study.case_id] = problem.code, problem.problem, problem.remedy
+        progress(number, len(found))
     _check_given(folder, found, refused, workers)
     rows = tuple(CaseRow(name, "", Source(folder / name, refused=why)) for name, why in refused.items())
     remarks = (f"studies retrieved from the DICOMweb server: {sum(why is None for why in refused.values())}",)
@@ -254,11 +271,14 @@ def _check_given(
     folder: Path, found: Sequence[Match], refused: dict[str, tuple[Reason, str, str] | None], workers: int | None
 ) -> None:
     """Refuse what is whole by its count and yet another study than was asked for."""
-    if all(refused.values()):
-        return
-    given = {one.case_id: one.study_uid for one in scan(folder, workers).studies}
-    for study in found:
-        if refused[study.case_id] is None and given.get(study.case_id) not in (study.uid, ""):  # '': nothing parses
+    given = [study for study in found if refused[study.case_id] is None]
+    members = ((study, tuple(path.name for path in (folder / study.case_id).glob("*.dcm"))) for study in given)
+    jobs = ((study.case_id, ([Source(folder / study.case_id, names)],)) for study, names in members)
+    answers = in_children(read_headers, jobs, workers)
+    for study, (_, headers) in zip(given, answers, strict=True):
+        if isinstance(headers, DataError):  # reading the study will say so
+            continue
+        if {header.study_uid for header in headers if header.kind == "object"} - {study.uid}:
             problem = "the server gave objects of another study than was asked for"
             refused[study.case_id] = Reason.NOT_RETRIEVED, problem, "Tell those who run the server"
 

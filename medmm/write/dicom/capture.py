@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import PIL.ImageFont
 
 from medmm.errors import DataError, Reason
 from medmm.write.dicom.study import NAME, RESEARCH, Drawn, Stamp, described, finish, reference_to, study_of, uid
-from medmm.write.paint import COOL, WARM, paint
+from medmm.write.paint import COOL, WARM, burned_in
 from medmm.write.picture import picture_path
 from medmm.write.words import name, percents
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 SERIES = 9902
 """Series Number (0020,0011) of captures."""
-_OPACITY = 0.6
-"""Of the overlay where it is strongest, so that the film is seen beneath it."""
 _TEXT, _GROUND = (235, 235, 235), (0, 0, 0)
 _SMALLEST, _SHARE = 12, 45
 """Height of the legend's letters in pixels: at least, and how many times the film is as wide."""
@@ -47,7 +44,8 @@ def capture_of(drawn: Drawn, stamp: Stamp, films: Path) -> SCImage:
     from highdicom.sc import SCImage
 
     study = study_of(stamp.said.prediction.case_id, stamp.said.evidence.study)
-    pixels = _with_legend(_painted(drawn, _picture(drawn, stamp, films)), _legend(drawn, stamp))
+    film = burned_in(_picture(drawn, stamp, films), drawn.overlay, drawn.end)
+    pixels = _with_legend(film, _legend(drawn, stamp))
     made = SCImage(
         pixel_array=np.asarray(pixels),
         photometric_interpretation="RGB",
@@ -84,15 +82,6 @@ def _picture(drawn: Drawn, stamp: Stamp, films: Path) -> PIL.Image.Image:
         raise DataError(stamp.said.prediction.case_id, Reason.NO_PIXELS, problem, remedy)
     with PIL.Image.open(path) as film:
         return film.convert("RGB")
-
-
-def _painted(drawn: Drawn, film: PIL.Image.Image) -> PIL.Image.Image:
-    """The film under the colours of the overlay, whether its picture has all its pixels or a part of them."""
-    place = replace(drawn.overlay.placement, rows=film.height, columns=film.width)
-    colours = paint(replace(drawn.overlay, placement=place).heatmap(), drawn.end)
-    colours[..., 3] = np.rint(colours[..., 3] * _OPACITY)
-    layer = PIL.Image.fromarray(colours)
-    return PIL.Image.alpha_composite(film.convert("RGBA"), layer).convert("RGB")
 
 
 Line = Sequence[tuple[str, tuple[int, int, int]]]

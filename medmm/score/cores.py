@@ -1,0 +1,69 @@
+"""Scoring on every core of this machine: a process for each, which reads a case and answers it on one thread.
+
+Threads within an answer share a core badly: most of what a case needs is small. A process that dies or hangs over a
+case is replaced, and the case refused, as where children only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import tee
+from pathlib import Path
+
+from medmm.errors import DataError
+from medmm.read.cohort import CaseRow
+from medmm.read.pool import MEMORY_BYTES, TIMEOUT_S, in_children
+from medmm.result import Refusal, ScoredCase
+from medmm.score.engine import Answered, Engine, Plan, answered
+from medmm.score.reading import read_row
+from medmm.score.worker import Order
+
+_TIMEOUT_S = 2 * TIMEOUT_S
+"""Loading the model, reading the first case and answering it."""
+_MEMORY_BYTES = 2 * MEMORY_BYTES
+"""The model and its libraries, and what a case may need as where children only read."""
+
+
+def on_cores(model: Path, memory: Path | None) -> Engine:
+    """An engine that answers on all cores.
+
+    Args:
+        model: the model folder, which each process loads.
+        memory: the file of training cases to compare with; None to compare with none.
+    """
+    return partial(_score, model, memory)
+
+
+def _score(
+    model: Path, memory: Path | None, plan: Plan, rows: Iterable[CaseRow], workers: int | None
+) -> Iterator[Answered]:
+    order = Order.of(plan, model, memory)
+    sent, kept = tee(rows)
+    jobs = ((row.case_id, (order, row)) for row in sent)
+    answers = in_children(answer, jobs, workers, _TIMEOUT_S, _MEMORY_BYTES, preloaded=__name__)
+    for row, (_, found) in zip(kept, answers, strict=True):
+        match found:
+            case DataError():
+                yield row, Refusal(found.case_id, found.code, found.problem, found.remedy)
+            case Exception():
+                raise found
+            case _:
+                yield row, found
+
+
+def answer(order: Order, row: CaseRow) -> ScoredCase | Refusal | Exception:
+    """Read and answer one case, in a process of its own.
+
+    What goes wrong with the case is raised and becomes a reason; what goes wrong with the run, as a full disk does, is
+    returned, since it must end the run.
+    """
+    try:
+        plan = order.plan()
+    except Exception as problem:
+        return problem
+    read = read_row(plan.cohort, row, plan.enough)
+    try:
+        return answered(plan, row, read)
+    except Exception as problem:
+        return problem

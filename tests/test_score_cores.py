@@ -1,0 +1,94 @@
+"""A process for each core answers as one process does, and nothing that befalls a process befalls the run."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medmm.errors import ModelError, Reason
+from medmm.read.cohort import Cohort
+from medmm.read.sources.folder import read_folder
+from medmm.score import cores
+from medmm.score.case import Beside
+from medmm.score.cores import on_cores
+from medmm.score.engine import Engine
+from medmm.score.here import score_here
+from pipelines.score import find_cases, memory_of, score_cases
+from tests import dicom_files
+from tests.cohorts import Run, copy_cohort, table
+from tests.readers import unlucky_worker
+
+
+@pytest.fixture(scope="module")
+def few(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five cases of the sample, and one that cannot be read."""
+
+    def some(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        broken = {"case_id": "broken", "patient_id": "nobody", "study": "studies/nowhere"}
+        return [*[row for row in rows if row["study"]][:5], dict.fromkeys(rows[0], "") | broken]
+
+    return copy_cohort(sample, tmp_path_factory.mktemp("few") / "cohort", some)
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Cohort:
+    """A bare folder of one small study."""
+    dicom_files.write(tmp_path / "in" / "film.dcm", dicom_files.ramp())
+    return read_folder(tmp_path / "in")
+
+
+def engine_of(run: Run) -> Engine:
+    return on_cores(run.out / "model", run.out / "similar.safetensors")
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    paths = [path for path in out.rglob("*") if path.is_file() and path.suffix in (".parquet", ".csv", ".json", ".png")]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_processes_on_all_cores_leave_the_same_bytes_as_one(few: Path, run: Run, tmp_path: Path) -> None:
+    model, beside = run.trained.model, Beside(memory_of(run.out))
+    cohort = find_cases(few, model, tmp_path, workers=1)
+
+    for name, engine in (("one", score_here), ("cores", engine_of(run))):
+        done = score_cases(model, cohort, tmp_path / name, workers=2, beside=beside, engine=engine)
+        assert (done.scored, len(done.refused)) == (5, 1)
+
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "cores")
+
+
+def test_a_case_that_takes_its_process_with_it_is_a_row_and_the_others_are_scored(
+    one: Cohort, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("killed", "greedy", "well")
+    cohort = replace(one, rows=tuple(replace(one.rows[0], case_id=name) for name in names))
+    monkeypatch.setattr(cores, "answer", unlucky_worker)
+
+    done = score_cases(run.trained.model, cohort, tmp_path / "out", workers=1, engine=engine_of(run))
+
+    codes = {row["case_id"]: row["code"] for row in table(tmp_path / "out" / "quarantine.csv")}
+    assert done.scored == 1
+    assert codes == {"killed": Reason.CRASH, "greedy": Reason.TOO_LARGE}
+
+
+def test_a_full_disk_ends_the_run_and_refuses_no_case(
+    one: Cohort, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = replace(one, rows=tuple(replace(one.rows[0], case_id=name) for name in ("well", "full")))
+    monkeypatch.setattr(cores, "answer", unlucky_worker)
+
+    with pytest.raises(OSError, match="space"):
+        score_cases(run.trained.model, cohort, tmp_path / "out", workers=1, engine=engine_of(run))
+
+    monkeypatch.undo()
+    again = score_cases(run.trained.model, cohort, tmp_path / "out", workers=1, engine=engine_of(run))
+    assert (again.known, again.scored, again.refused) == (1, 1, ())
+
+
+def test_a_model_that_was_replaced_meanwhile_ends_the_run(one: Cohort, run: Run, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run.out / "model", tmp_path / "model"))
+    (other / "model.json").write_text((other / "model.json").read_text().replace(": ", ":  ", 1))
+
+    with pytest.raises(ModelError, match="another model"):
+        score_cases(run.trained.model, one, tmp_path / "out", workers=1, engine=on_cores(other, None))
