@@ -2,8 +2,9 @@
 
 python -m benchmarks.killed_scoring RUN STUDIES --times 200 --seed 0
 
-The model is loaded once, and every run is a fork that scores and is killed with its readers, at a random moment. Where
-one finishes, its folder is compared with that of an uninterrupted run, and another begins, until so many were killed.
+Every run is a fork that scores on all cores as `medmm score` does, and is killed at a random moment; the processes that
+answer for it, which are not in its group, find that out by themselves, and may finish what they have in hand. Where one
+finishes, its folder is compared with that of an uninterrupted run, and another begins, until so many were killed.
 """
 
 from __future__ import annotations
@@ -41,20 +42,22 @@ def main() -> int:
     from medmm.score.case import Beside  # here, since every reader imports this module, and must not wait for torch
     from pipelines.score import find_cases, load, memory_of
 
+    preload()
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_scoring", description=__doc__)
     parser.add_argument("run", type=Path, help="what `medmm train` wrote")
     parser.add_argument("studies", type=Path, help="a cohort, or a bare folder of studies")
     parser.add_argument("--times", type=int, default=200, help="kills")
     parser.add_argument("--most", type=int, default=300, help="studies; the first ones are taken")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--workers", type=int, default=1, help="processes that read")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read and answer")
     arguments = parser.parse_args()
     model, beside = load(arguments.run), Beside(memory_of(arguments.run))
     with tempfile.TemporaryDirectory() as folder:
         whole, out = Path(folder) / "whole", Path(folder) / "killed"
         cohort = find_cases(arguments.studies, model, whole, arguments.workers)
         cohort = replace(cohort, rows=cohort.rows[: arguments.most])
-        begin = partial(started, model, cohort, beside, arguments.workers)
+        begin = partial(started, arguments.run, model, cohort, beside, arguments.workers)
         begun = time.perf_counter()
         process = begin(whole)
         while not kept(whole) and process.is_alive():
@@ -99,19 +102,29 @@ def told(begin: Any, lives: list[float], whole: Path, out: Path) -> int:
     return 1 if differ else 0
 
 
-def started(model: Model, cohort: Cohort, beside: Beside, workers: int, out: Path) -> BaseProcess:
+def preload() -> None:
+    """Have the libraries loaded once, and not anew by each of hundreds of runs."""
+    from multiprocessing.forkserver import ensure_running
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["medmm.score.cores"])
+    ensure_running()
+
+
+def started(run: Path, model: Model, cohort: Cohort, beside: Beside, workers: int, out: Path) -> BaseProcess:
     """A run in a process group of its own."""
     fork = multiprocessing.get_context("fork")
-    process = fork.Process(target=_scored, args=(model, cohort, beside, workers, out))
+    process = fork.Process(target=_scored, args=(run, model, cohort, beside, workers, out))
     process.start()
     os.setpgid(process.pid or 0, process.pid or 0)
     return process
 
 
-def _scored(model: Model, cohort: Cohort, beside: Beside, workers: int, out: Path) -> None:
+def _scored(run: Path, model: Model, cohort: Cohort, beside: Beside, workers: int, out: Path) -> None:
     from medmm.score.cohort import score_cohort
+    from pipelines.score import engine_on
 
-    score_cohort(model, cohort, out, lambda done, total: None, workers, beside)
+    with engine_on(None, run) as engine:
+        score_cohort(model, cohort, out, lambda done, total: None, workers, beside, engine=engine)
 
 
 def stage(out: Path, all_rows: int) -> str:

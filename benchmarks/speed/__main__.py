@@ -27,6 +27,7 @@ from rich.progress import track
 from benchmarks.accuracy.command import code_of, publish
 from benchmarks.accuracy.table import machine, versions
 from benchmarks.speed.by_hand import ByHand
+from benchmarks.speed.forward import EXPLAINED, UNEXPLAINED, forward_only
 from benchmarks.speed.night import night
 from benchmarks.speed.rounds import (
     BY_HAND,
@@ -35,7 +36,6 @@ from benchmarks.speed.rounds import (
     by_hand,
     core_seconds,
     end_to_end,
-    forward_only,
     limit_of,
     reduced_changes,
 )
@@ -139,16 +139,16 @@ def _speeds(subject: Subject, cohorts: Mapping[Kind, Path], out: Path, rounds: i
     pipeline = ByHand.of(subject.model.encoders)
     read = {kind: subject.cohort(folder) for kind, folder in cohorts.items()}
     rates: dict[Kind, dict[str, list[float]]] = {
-        kind: {"end_to_end": [], "forward": [], "forward_unexplained": [], "by_hand": []} for kind in read
+        kind: {"end_to_end": [], EXPLAINED: [], UNEXPLAINED: [], "by_hand": []} for kind in read
     }
     spent: dict[Kind, list[dict[str, float]]] = {kind: [] for kind in read}
     for _ in track(range(rounds), "Rounds", console=console):
         for kind, cohort in read.items():
             cases, rate = subject.cases(cohort), rates[kind]
             rate["end_to_end"].append(end_to_end(subject, cohort, out))
-            rate["forward"].append(forward_only(subject, cases, explained=True))
             rate["by_hand"].append(by_hand(pipeline, cohort, cases))
-            rate["forward_unexplained"].append(forward_only(subject, cases, explained=False))
+            for way, value in forward_only(subject.run, cohorts[kind]).items():
+                rate[way].append(value)
             spent[kind].append(core_seconds(subject, pipeline, cohort))
     lines = []
     for kind, cohort in read.items():

@@ -1,4 +1,4 @@
-"""One measurement each: studies scored from files, forward-only on cases in memory, by hand, and stage by stage."""
+"""One measurement each: studies scored from files, by hand, and stage by stage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from medmm.result import Prediction
 from medmm.score.case import Beside
 from medmm.score.cohort import score_cohort
 from medmm.tensors import pixels_for
-from pipelines.score import as_taught, load, memory_of
+from pipelines.score import as_taught, engine_on, load, memory_of
 
 STAGES = ("decode", "encode", "answer", "explain")
 BY_HAND = "by hand"
@@ -38,13 +38,14 @@ _WARM = 4
 class Subject:
     """The model that is measured, and what is given beside its answers."""
 
+    run: Path
     model: Model
     memory: Memory | None
 
     @classmethod
     def of(cls, run: Path) -> Subject:
         """What `medmm score --model RUN` loads."""
-        return cls(load(run), memory_of(run))
+        return cls(run, load(run), memory_of(run))
 
     @property
     def enough(self) -> int:
@@ -77,13 +78,15 @@ def score(subject: Subject, cohort: Cohort, out: Path) -> list[float]:
         DataError: if a case is refused.
     """
     done: list[float] = []
-    scored = score_cohort(
-        subject.model,
-        cohort,
-        out,
-        lambda number, total: done.append(time.perf_counter()),
-        beside=Beside(subject.memory),
-    )
+    with engine_on(None, subject.run) as engine:
+        scored = score_cohort(
+            subject.model,
+            cohort,
+            out,
+            lambda number, total: done.append(time.perf_counter()),
+            beside=Beside(subject.memory),
+            engine=engine,
+        )
     for refusal in scored.refused:
         raise DataError(refusal.case_id, refusal.code, refusal.problem, refusal.remedy)
     return done
@@ -93,18 +96,6 @@ def end_to_end(subject: Subject, cohort: Cohort, out: Path) -> float:
     """Studies a second from files to a scored folder, explained, once it runs."""
     shutil.rmtree(out, ignore_errors=True)
     done = score(subject, cohort, out)
-    return _rate(done)
-
-
-def forward_only(subject: Subject, cases: Sequence[Case], *, explained: bool) -> float:
-    """Studies a second of cases that are decoded already: encoded, answered and, if asked, explained."""
-    done = []
-    for case in cases:
-        features = subject.model.encode(case, keep_trunks=explained)
-        (answer,) = predict(subject.model, [features])
-        if explained:
-            subject.explained(case, features, answer)
-        done.append(time.perf_counter())
     return _rate(done)
 
 
