@@ -63,6 +63,7 @@ def replace(source, target):
     put(source, target)
 os.replace = replace
 if __name__ == "__main__":
+    os.setpgid(0, 0)
     from pipelines.cli import app
     app(sys.argv[2:])
 """
@@ -149,7 +150,7 @@ def test_runs_killed_while_they_write_end_as_one_that_was_not(few: Path, run: Ru
     for nth in (3, films + 1):  # a film, and then a table
         arguments = ["score", str(few), "--model", str(run.out), "--out", str(out), "--workers", "1"]
         called = [sys.executable, str(command), str(nth), *arguments]
-        done = subprocess.run(called, check=False, capture_output=True, start_new_session=True)
+        done = subprocess.run(called, check=False, capture_output=True)
         assert done.returncode == -signal.SIGKILL
         leftovers.append({path.suffix for path in out.rglob(".*") if path.name != ".lock"})
 
