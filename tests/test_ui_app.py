@@ -405,7 +405,7 @@ def test_a_conflict_shows_what_the_other_said_and_loses_nothing_that_was_typed(
     shown.text_area[0].set_value("a nipple shadow")
     press(shown, "Override: not flagged")
 
-    assert "grace said of lung cancer" in shown.warning[0].value.replace("\\", "")
+    assert "Said of lung cancer while you were reading: grace" in shown.warning[0].value.replace("\\", "")
     assert "a nodule" in shown.warning[0].value
     assert shown.text_area[0].value == "a nipple shadow"
     assert [word.reviewer for word in store.reviews(MODEL, "urgent")] == ["grace"]

@@ -277,7 +277,7 @@ def test_a_second_browser_on_the_same_case_is_told_of_the_conflict(
     page.keyboard.press("Escape")
     page.keyboard.press("a")
 
-    expect(page.get_by_role("alert")).to_contain_text("grace said of pneumonia")
+    expect(page.get_by_role("alert")).to_contain_text("Said of pneumonia while you were reading: grace")
     expect(page.get_by_label("Comment")).to_have_value("no consolidation")
     decide(page, "a", "Pneumonia")
     look_at(page, "1", "Pneumonia")

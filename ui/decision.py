@@ -127,7 +127,7 @@ def _troubles(sitting: Sitting) -> None:
     for word in sitting.conflict:
         what = said(sitting.finding, word)
         told = words.WITH_COMMENT.format(what, word.comment) if word.comment else what
-        text = words.CONFLICT.format(word.reviewer, name(word.label), told)
+        text = words.CONFLICT.format(name(word.label), told)
         st.warning(literal(text), icon=":material/group:")
     if sitting.problem:
         st.error(literal(words.NOTHING_STORED.format(sitting.problem)))
