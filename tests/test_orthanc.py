@@ -210,14 +210,14 @@ def test_a_server_that_refuses_access_is_told(orthanc: Orthanc, password: str, m
         server.find(modality="CR")
 
 
-def test_a_query_is_scored_in_one_command(
-    orthanc: Orthanc, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_query_is_scored_in_one_command(orthanc: Orthanc, folder: Path, tmp_path: Path) -> None:
     from medmm.config import RunConfig
+    from medmm.model.folder import Model
     from pipelines import score
     from tests.models import random_model
 
-    monkeypatch.setattr(score, "load", lambda model: random_model(RunConfig()))
+    made = random_model(RunConfig())
+    Model.save(tmp_path / "model", made.card, made.network, made.encoders)
     query = score.Query(patient="CANARYID", date="20260102", modality="CR")
 
     first = score.score_studies(orthanc.url, tmp_path / "model", tmp_path / "out", query, workers=1)
