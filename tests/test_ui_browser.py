@@ -130,6 +130,7 @@ def look_at(page: Page, key: str, finding: str) -> None:
 def decide(page: Page, key: str, finding: str) -> None:
     """Press a key while a finding is looked at, and wait until the screen has gone on."""
     expect(page.locator(".mm-sentence")).to_contain_text(finding)
+    expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()  # a key waits 3 s
     page.keyboard.press(key)
     expect(page.locator(".mm-sentence")).not_to_contain_text(finding)
 

@@ -50,7 +50,7 @@ export default function ({ data, setTriggerValue }) {
   if (said?.run !== data.run) clearTimeout(unsettled);
   [said, again] = [data, () => setTriggerValue("again", true)];
   document.body.addEventListener("keydown", pressed);
-  return () => said === data && document.body.removeEventListener("keydown", pressed);
+  return () => document.body.removeEventListener("keydown", pressed);
 }
 
 /** Out of a field or of the film. */
