@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import log
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
 from medmm.case import RecordValue
-from medmm.errors import Reason
+from medmm.errors import DataError, Reason
 from medmm.placement import Placement
 
 Verdict = Literal["accept", "override", "cannot judge"]
@@ -303,6 +303,11 @@ class Refusal:
     code: Reason
     problem: str
     remedy: str
+
+    @classmethod
+    def of(cls, error: DataError) -> Self:
+        """What is kept of the error that a case raised."""
+        return cls(error.case_id, error.code, error.problem, error.remedy)
 
 
 @dataclass(frozen=True, slots=True)

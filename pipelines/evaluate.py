@@ -57,7 +57,7 @@ def evaluate_run(
         made_on = datetime.now(UTC).date()
         done = evaluate(model, found, encoded, made_on, audit=audit_of(run), reading_s=reading_s)
         told = write_evaluation(out, done)
-    refused = [Refusal(error.case_id, error.code, error.problem, error.remedy) for error in encoded.refused]
+    refused = [Refusal.of(error) for error in encoded.refused]
     write_quarantine(out, refused)
     terminal.refusals(refused, f"{out / 'quarantine.csv'}")
     terminal.comparison(done.report.scores)

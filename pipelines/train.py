@@ -51,7 +51,7 @@ def train_cohort(
         trained = train(cohort, run, out, cache or out / "features", listener, workers)
         report = report_of(trained, datetime.now(UTC).date(), ceilings)
         listener.judged(report.scores)
-    refused = [Refusal(error.case_id, error.code, error.problem, error.remedy) for error in trained.refused]
+    refused = [Refusal.of(error) for error in trained.refused]
     if is_main():
         write_quarantine(out, refused)
         write_report(out, report)

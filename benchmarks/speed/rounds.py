@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from benchmarks.speed.by_hand import ByHand
 from benchmarks.speed.studies import FILM
@@ -25,6 +22,7 @@ from medmm.read.cohort import CaseRow, Cohort, read_case, read_cohort
 from medmm.result import Prediction
 from medmm.score.case import Beside
 from medmm.score.cohort import score_cohort
+from medmm.score.here import one_thread
 from medmm.tensors import pixels_for
 from pipelines.score import as_taught, engine_on, load, memory_of
 
@@ -116,7 +114,7 @@ def _by_hand(pipeline: ByHand, row: CaseRow, case: Case) -> None:
 def core_seconds(subject: Subject, pipeline: ByHand, cohort: Cohort) -> dict[str, float]:
     """Core seconds a study by stage, and BY_HAND all that the other pipeline does; on one core."""
     laps = _Laps(time.process_time(), dict.fromkeys((*STAGES, BY_HAND), 0.0))
-    with _one_thread():
+    with one_thread():
         for row in cohort.rows:
             case = read_case(cohort, row, subject.enough)
             laps.end("decode")
@@ -164,13 +162,3 @@ def _rate(done: Sequence[float]) -> float:
     """Cases a second, the first few left aside."""
     warm = min(_WARM, max(1, len(done) // 4))
     return (len(done) - warm) / (done[-1] - done[warm - 1])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -45,7 +45,7 @@ def _score(
     for row, (_, found) in zip(kept, answers, strict=True):
         match found:
             case DataError():
-                yield row, Refusal(found.case_id, found.code, found.problem, found.remedy)
+                yield row, Refusal.of(found)
             case Exception():
                 raise found
             case _:

@@ -45,7 +45,7 @@ for it. The number is of processes; None leaves it to the engine."""
 def answered(plan: Plan, row: CaseRow, read: Read | DataError) -> ScoredCase | Refusal:
     """What is kept of a row that was read, or could not be."""
     if isinstance(read, DataError):
-        return Refusal(read.case_id, read.code, read.problem, read.remedy)
+        return Refusal.of(read)
     content = content_from(read.inputs, plan.cohort.config, plan.beside)
     waiting = encode_case(plan.model, row, read.case, content, plan.films, plan.cohort.config)
     return answer_case(plan.model, waiting, plan.beside)

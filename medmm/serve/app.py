@@ -155,7 +155,7 @@ def create_app(engine: Engine, spool: Path, token: str = "", limits: Limits = Li
                 try:
                     answers.append(await engine.score(row, explained=explain))
                 except DataError as refused:
-                    answers.append(_refusal(refused))
+                    answers.append(Refusal.of(refused))
             if chosen is Format.JSON:
                 told = bundle_answer_of(id_of(request), answers, cohort.remarks, explain)
                 written = told.model_dump_json().encode()
@@ -181,10 +181,6 @@ def _written(scored: ScoredCase, chosen: Format, explain: bool, release: Release
     return (folder / "report.dcm").read_bytes()
 
 
-def _refusal(error: DataError) -> Refusal:
-    return Refusal(error.case_id, error.code, error.problem, error.remedy)
-
-
 def _written_together(answers: Sequence[ScoredCase | Refusal], chosen: Format, release: Release, folder: Path) -> bytes:
     """Write the answers of a bundle as one FHIR Bundle, or as a zip archive of DICOM SR and quarantine.csv."""
     now = datetime.now(UTC)
@@ -197,7 +193,7 @@ def _written_together(answers: Sequence[ScoredCase | Refusal], chosen: Format, r
             try:
                 write_dicom(reports / f"{number:06}.dcm", report_of(one, now))
             except DataError as problem:
-                refused.append(_refusal(problem))
+                refused.append(Refusal.of(problem))
     write_quarantine(reports, refused)
     return Path(shutil.make_archive(str(reports), "zip", reports)).read_bytes()
 
