@@ -53,7 +53,7 @@ def keys(sitting: Sitting) -> list[Key]:
     ]
     return [
         *said,
-        Key("m", words.TO_COMMENT, _comment(sitting)),
+        Key("m", words.TO_COMMENT, _comment(sitting), writes=True),
         Key("u", words.UNDO, f"undo-{_place(sitting)}"),
     ]
 
@@ -63,16 +63,16 @@ def panel(sitting: Sitting) -> None:
     _troubles(sitting)
     _before(sitting)
     key = _comment(sitting)
-    st.session_state.setdefault(key, sitting.typed.get(sitting.chosen, ""))
     st.text_area(
         words.COMMENT,
+        sitting.typed.get(sitting.chosen, ""),
         key=key,
         max_chars=COMMENT_LIMIT,
         height=68,
         placeholder=words.COMMENT_HINT,
         label_visibility="collapsed",
         on_change=_keep,
-        args=(sitting, key),
+        args=(sitting, sitting.chosen, key),
     )
     with st.container(key="choices", horizontal=True, gap="xsmall"):
         for choice in choices(sitting.finding, hidden=sitting.is_hidden):
@@ -110,9 +110,9 @@ def _place(sitting: Sitting) -> str:
     return f"{sitting.desk.shown.prediction}-{sitting.labels.index(sitting.chosen)}"
 
 
-def _keep(sitting: Sitting, key: str) -> None:
+def _keep(sitting: Sitting, label: str, key: str) -> None:
     """What was typed outlives a look at another finding, and a conflict."""
-    sitting.typed[sitting.chosen] = str(st.session_state[key])
+    sitting.typed[label] = str(st.session_state[key])
 
 
 def _decide(sitting: Sitting, label: str, choice: Choice, key: str) -> None:

@@ -3,54 +3,79 @@
 const FIELDS = "input:not([type=radio], [type=checkbox], [type=range], [type=button]), textarea, select, [contenteditable=true]";
 const OPEN = "[role=dialog], [data-testid=stPopoverBody]";
 const PATIENCE_MS = 3000;
-const SETTLED_MS = 600;
-let waiting = 0;
-let unsettled = 0;
+const LOOK_AGAIN_MS = 20;
 let said = null;
-let again = null;
+let struck = [];
+let timer = 0;
 
 /** The element that a key is meant for, in a shadow tree too. */
 const target = (event) => event.composedPath()[0];
 
+const chord = (event) => event.ctrlKey || event.metaKey || event.altKey;
+
+/** A key by its name in `said.keys`. */
+const named = (event) => (event.key.length === 1 ? event.key.toLowerCase() : event.key);
+
 /** What the reader looks at: which screen or case, and which finding. */
 const seen = () => [...document.querySelectorAll("h1, .mm-sentence b")].map((part) => part.textContent).join("\n");
 
-/** Press now, or once the page is drawn, unless it shows something else by then: a key acts on what was seen. */
-function press(name, on, until) {
-  clearTimeout(waiting);
-  if (seen() !== on || performance.now() > until) return;
-  const widget = document.querySelector(`.st-key-${said.keys[name]} :is(button, input, textarea)`);
-  if (!widget || said.seen !== on) waiting = setTimeout(() => press(name, on, until), 20);
-  else if (widget.matches(FIELDS)) widget.focus();
-  else {
-    widget.click();
-    clearTimeout(unsettled);
-    unsettled = setTimeout(redraw, SETTLED_MS);
+/** Do what was struck, in turn: now, or once the page is drawn, unless it shows something else by then. */
+function act() {
+  clearTimeout(timer);
+  while (struck.length) {
+    const { name, on, until } = struck[0];
+    const toField = said.fields.includes(name);
+    const widget = document.querySelector(`.st-key-${said.keys[name]} :is(button, input, textarea)`);
+    if (performance.now() > until) struck = [];
+    else if (!toField && (seen() !== on || !(name in said.keys))) struck.shift();
+    else if (!widget || said.seen !== seen()) return (timer = setTimeout(act, LOOK_AGAIN_MS));
+    else {
+      struck.shift();
+      if (toField) write(widget);
+      else widget.click();
+    }
   }
 }
 
-/** What is pressed in the moment in which the film asks for something may be done without the page being drawn anew. */
-function redraw() {
-  if (document.querySelector("[data-test-script-state=running]")) unsettled = setTimeout(redraw, SETTLED_MS);
-  else again();
+/** Go to a field, with what was struck on the way there. */
+function write(field) {
+  field.focus();
+  const left = struck.findIndex((key) => key.name === "Escape");
+  const here = struck.splice(0, left < 0 ? struck.length : left);
+  const text = here.map((key) => key.text).filter((text) => text.length === 1).join("");
+  if (text) document.execCommand("insertText", false, text);
+  if (struck.shift()) leave();
+}
+
+function strike(event) {
+  event.preventDefault();
+  event.stopPropagation();
+  struck.push({ name: named(event), text: event.key, on: seen(), until: performance.now() + PATIENCE_MS });
+  act();
+}
+
+/** What is struck on the way to a field is meant for it, and for nobody else. */
+function held(event) {
+  if (!chord(event) && struck.some((key) => said.fields.includes(key.name))) strike(event);
 }
 
 function pressed(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (chord(event)) return;
   if (event.key === "Escape") return leave();
   if (target(event).matches?.(FIELDS)) return;
-  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (!(name in said.keys) || (document.querySelector(OPEN) && name !== "?")) return;
-  event.preventDefault();
-  event.stopPropagation();
-  if (!event.repeat) press(name, seen(), performance.now() + PATIENCE_MS);
+  if (!(named(event) in said.keys) || (document.querySelector(OPEN) && event.key !== "?")) return;
+  if (event.repeat) event.preventDefault();
+  else strike(event);
 }
 
-export default function ({ data, setTriggerValue }) {
-  if (said?.run !== data.run) clearTimeout(unsettled);
-  [said, again] = [data, () => setTriggerValue("again", true)];
+export default function ({ data }) {
+  said = data;
+  document.addEventListener("keydown", held, true);
   document.body.addEventListener("keydown", pressed);
-  return () => document.body.removeEventListener("keydown", pressed);
+  return () => {
+    document.removeEventListener("keydown", held, true);
+    document.body.removeEventListener("keydown", pressed);
+  };
 }
 
 /** Out of a field or of the film. */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -15,8 +15,6 @@ _component = st.components.v2.component("medmm_keys", js=files("ui").joinpath("k
 
 
 _HELP = "?"
-_RUN = "run"
-"""How often the page was drawn in this session, so that the component knows whether what it pressed was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,13 @@ class Key:
     """For people."""
     widget: str = ""
     """Key of the Streamlit button that it presses or of the field that it goes to; empty: somebody else listens."""
+    writes: bool = False
+    """Whether it goes to a field, where what is struck after it is written."""
     shown: str = ""
     """How it is written in the table, where it is not as its name; a key with `does` '' is not in the table."""
 
 
-def listen(keys: Iterable[Key], *seen: str) -> None:
+def listen(keys: Sequence[Key], *seen: str) -> None:
     """Tie the keys to widgets of this run, and the table of them to '?'.
 
     Args:
@@ -42,11 +42,9 @@ def listen(keys: Iterable[Key], *seen: str) -> None:
             pressed before that was drawn, or while something else was, does nothing.
     """
     with st.container(key="keys"):
-        run = st.session_state[_RUN] = st.session_state.get(_RUN, 0) + 1
         tied = {one.name: one.widget for one in keys if one.widget} | {_HELP: "help"}
-        _component(
-            key="listener", data={"keys": tied, "seen": "\n".join(seen), "run": run}, on_again_change=lambda: None
-        )
+        fields = [one.name for one in keys if one.writes]
+        _component(key="listener", data={"keys": tied, "fields": fields, "seen": "\n".join(seen)})
 
 
 def button(keys: Iterable[Key]) -> None:

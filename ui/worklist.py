@@ -32,9 +32,9 @@ _KEYS = (
     Key("Enter", words.OPEN_ROW),
     Key("c", words.CLAIM_ROW),
     Key("s", words.START, "start"),
-    Key("/", "Search", "search"),
-    Key("PageDown", words.LATER, "later", words.TURN_KEYS[0]),
-    Key("PageUp", words.EARLIER, "earlier", words.TURN_KEYS[1]),
+    Key("/", "Search", "search", writes=True),
+    Key("PageDown", words.LATER, "later", shown=words.TURN_KEYS[0]),
+    Key("PageUp", words.EARLIER, "earlier", shown=words.TURN_KEYS[1]),
     Key("r", words.REFRESH, "refresh"),
 )
 _rows = st.components.v2.component(
