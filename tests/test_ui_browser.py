@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from medmm.store.store import Store
 from tests.browser import launched
+from tests.exported import complaints
 from tests.scored import MODEL, SCRIPT, scored_case, write_scored
 from ui import serve
 
@@ -320,16 +321,24 @@ def test_the_keys_are_behind_a_question_mark_and_none_acts_while_they_are_shown(
 def test_a_case_leaves_as_a_pdf_and_a_structured_report_under_a_name_without_the_patient(
     page: Page, screen: Screen
 ) -> None:
+    name_reader(page, "Dr Bea")
     open_case(page, CANARY)
     expect(page.locator(".note")).to_contain_text("not where they were")  # after which the film asks for nothing
+    look_at(page, "3", "Lung cancer")
+    decide(page, "c", "Lung cancer")
     page.keyboard.press("x")
 
-    for name, begins in (("Report (PDF)", b"%PDF"), ("Structured report (DICOM SR)", b"\0" * 128 + b"DICM")):
+    taken_as = {}
+    for name in ("Report (PDF)", "Structured report (DICOM SR)"):
         with page.expect_download() as waiting:
             page.get_by_role("button", name=name).click()
-        assert waiting.value.path().read_bytes().startswith(begins)
+        taken_as[name] = waiting.value.path()
         assert CANARY not in waiting.value.suggested_filename
         assert CANARY not in waiting.value.url
+    assert taken_as["Report (PDF)"].read_bytes().startswith(b"%PDF")
+    report = taken_as["Structured report (DICOM SR)"]
+    assert complaints(report) == []
+    assert b"Dr Bea" in report.read_bytes()
 
     with Store(screen.out / "store.sqlite") as store:
         taken = [event for event in store.trail.events() if event.kind == "exported"]

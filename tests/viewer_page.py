@@ -47,11 +47,11 @@ def main(out: Path) -> None:
     explanations = {explanation.label: explanation for explanation in scored.evidence.explanations}
     label = st.radio("Finding", list(explanations), horizontal=True)
     blind = st.checkbox("Blind")
-    drawn = viewer.drawn(scored, label)
-    if st.button("What was drawn"):
+    st.button("What was drawn", on_click=lambda: st.session_state.update(asked=viewer.drawn(scored, label)))
+    if "asked" in st.session_state:
+        drawn = st.session_state["asked"]
         st.code(json.dumps([drawn.film, drawn.points]) if drawn else "nothing")
-    if st.button("Keep what was drawn"):
-        st.session_state["kept"] = drawn
+    st.button("Keep what was drawn", on_click=lambda: st.session_state.update(kept=viewer.drawn(scored, label)))
     st.session_state.setdefault("pressed", ())
     for name in ("One", "Two", "Three"):
         st.button(name, on_click=press, args=(name,))
