@@ -39,10 +39,12 @@ _TIMES = ("scored_at", "at")
 
 def main() -> int:
     """1 if a folder ended otherwise than that of the uninterrupted run."""
+    from medmm.read.pool import preload
     from medmm.score.case import Beside  # here, since every reader imports this module, and must not wait for torch
+    from medmm.score.cores import LIBRARIES
     from pipelines.score import find_cases, load, memory_of
 
-    preload()
+    preload(LIBRARIES)  # once, and not anew by each of hundreds of runs
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_scoring", description=__doc__)
     parser.add_argument("run", type=Path, help="what `medmm train` wrote")
@@ -100,14 +102,6 @@ def told(begin: Any, lives: list[float], whole: Path, out: Path) -> int:
     print("Killed " + ", ".join(f"{count} times {name}" for name, count in stages.most_common()))
     print("Every folder ended as the uninterrupted one" if not differ else f"{differ} folders ended otherwise")
     return 1 if differ else 0
-
-
-def preload() -> None:
-    """Have the libraries loaded once, and not anew by each of hundreds of runs."""
-    from multiprocessing.forkserver import ensure_running
-
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["medmm.score.cores"])
-    ensure_running()
 
 
 def started(run: Path, model: Model, cohort: Cohort, beside: Beside, workers: int, out: Path) -> BaseProcess:

@@ -19,7 +19,7 @@ from ui.access import Auth
 def test_the_screen_listens_on_this_machine_only_and_reports_nothing_home(tmp_path: Path) -> None:
     command = serve.command(tmp_path, 8600)
 
-    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert command[:4] == [sys.executable, "-m", "ui", "run"]
     assert {
         "--server.address=127.0.0.1",
         "--server.port=8600",

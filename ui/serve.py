@@ -154,7 +154,7 @@ def command(out: Path, port: int, place: Place = _HERE, auth: Auth | None = None
     said = [f"--{name}={value}" for name, value in options.items()]
     said += [f"--server.allowedHosts={host}" for host in known_as]
     arguments = [str(path.resolve()) for path in (out, place.auth) if path]
-    return [sys.executable, "-m", "streamlit", "run", str(files("ui").joinpath("app.py")), *said, "--", *arguments]
+    return [sys.executable, "-m", "ui", "run", str(files("ui").joinpath("app.py")), *said, "--", *arguments]
 
 
 def _environment(place: Place) -> dict[str, str]:

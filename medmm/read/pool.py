@@ -38,7 +38,7 @@ def in_children(
     workers: int | None = None,
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int = MEMORY_BYTES,
-    preloaded: str | None = None,
+    preloaded: Sequence[str] = (),
 ) -> Iterator[tuple[str, Answer | DataError]]:
     """Do work side by side, answers in the order of `jobs`; what goes wrong with one job is its answer.
 
@@ -49,7 +49,7 @@ def in_children(
         workers: child processes; the number of cores if None.
         timeout_s: limit for one job, in seconds; its child is then killed and replaced.
         memory_bytes: limit for one child, its libraries' 110 MB included; on Linux only.
-        preloaded: a module that children need and that takes long to load; they then share it, where the system can.
+        preloaded: modules that children need and that take long to load; they then share them, where the system can.
     """
     waiting: deque[Callable[[], tuple[str, Any]]] = deque()
     workers = workers or os.cpu_count() or 1
@@ -70,7 +70,7 @@ class Children:
         workers: int | None = None,
         timeout_s: float = TIMEOUT_S,
         memory_bytes: int = MEMORY_BYTES,
-        preloaded: str | None = None,
+        preloaded: Sequence[str] = (),
     ) -> None:
         """Start none yet; arguments as `in_children`."""
         from pebble import ProcessPool
@@ -131,13 +131,26 @@ def read_cases(
     return ((row, case) for row, (_, case) in zip(rows, answers, strict=True))
 
 
-def _start(preloaded: str | None) -> BaseContext:
-    """How children begin: each anew, or out of a process that has loaded a module and does nothing else."""
-    if preloaded is None or "forkserver" not in multiprocessing.get_all_start_methods():
+def preload(modules: Sequence[str]) -> None:
+    """Begin to load what `preloaded` will name, out of the way of what is done meanwhile."""
+    if _can_share():
+        from multiprocessing.forkserver import ensure_running
+
+        _start(modules)
+        ensure_running()
+
+
+def _start(preloaded: Sequence[str]) -> BaseContext:
+    """How children begin: each anew, or out of a process that has loaded modules and does nothing else."""
+    if not preloaded or not _can_share():
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([preloaded])
+    server.set_forkserver_preload(list(preloaded))
     return server
+
+
+def _can_share() -> bool:
+    return "forkserver" in multiprocessing.get_all_start_methods()
 
 
 def _prepare(memory_bytes: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medmm.errors import DataError
 from medmm.read.cohort import CaseRow
-from medmm.read.pool import MEMORY_BYTES, TIMEOUT_S, in_children
+from medmm.read.pool import MEMORY_BYTES, TIMEOUT_S, in_children, preload
 from medmm.result import Refusal, ScoredCase
 from medmm.score.engine import Answered, Engine, Plan, answered
 from medmm.score.reading import read_row
@@ -24,14 +24,24 @@ _TIMEOUT_S = 2 * TIMEOUT_S
 _MEMORY_BYTES = 2 * MEMORY_BYTES
 """The model and its libraries, and what a case may need as where children only read."""
 
+LIBRARIES = (
+    __name__,
+    "efficientnet_lite_pytorch",
+    "monai.transforms",
+    "torchvision.models",
+    "transformers.models.bert.modeling_bert",
+)
+"""What a process loads before its first answer, some of it only when it is first called for; here once for all."""
+
 
 def on_cores(model: Path, memory: Path | None) -> Engine:
-    """An engine that answers on all cores.
+    """An engine that answers on all cores; their libraries begin to load at once.
 
     Args:
         model: the model folder, which each process loads.
         memory: the file of training cases to compare with; None to compare with none.
     """
+    preload(LIBRARIES)
     return partial(_score, model, memory)
 
 
@@ -41,7 +51,7 @@ def _score(
     order = Order.of(plan, model, memory)
     sent, kept = tee(rows)
     jobs = ((row.case_id, (order, row)) for row in sent)
-    answers = in_children(answer, jobs, workers, _TIMEOUT_S, _MEMORY_BYTES, preloaded=__name__)
+    answers = in_children(answer, jobs, workers, _TIMEOUT_S, _MEMORY_BYTES, preloaded=LIBRARIES)
     for row, (_, found) in zip(kept, answers, strict=True):
         match found:
             case DataError():
