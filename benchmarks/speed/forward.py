@@ -16,6 +16,8 @@ import torch
 from benchmarks.speed.rounds import Subject
 from medmm.case import Case
 from medmm.explain.contribution import predict
+from medmm.read.pool import preload
+from medmm.score.cores import LIBRARIES
 
 _WAIT_S = 600
 EXPLAINED, UNEXPLAINED = "forward", "forward_unexplained"
@@ -27,11 +29,11 @@ def forward_only(run: Path, folder: Path) -> dict[str, float]:
     Raises:
         queue.Empty: if a process died.
     """
-    spawn = multiprocessing.get_context("spawn")
-    cores = os.cpu_count() or 1
-    begin, rates = spawn.Barrier(cores), spawn.Queue()
+    preload(LIBRARIES)
+    children, cores = multiprocessing.get_context("forkserver"), os.cpu_count() or 1
+    begin, rates = children.Barrier(cores), children.Queue()
     processes = [
-        spawn.Process(target=_measure, args=(run, folder, number, cores, begin, rates)) for number in range(cores)
+        children.Process(target=_measure, args=(run, folder, number, cores, begin, rates)) for number in range(cores)
     ]
     for process in processes:
         process.start()
