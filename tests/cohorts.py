@@ -24,7 +24,7 @@ PATIENTS, SEED = 40, 0
 RUN_TOML = """\
 [encoders]
 image_size = 96
-max_words = 48
+max_words = 128
 
 [fusion]
 width = 32

@@ -15,6 +15,11 @@ import pytest
 from tests.cohorts import PATIENTS, SEED, Run, train_small
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: tests of the screen and of other programs wait for them half of the time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sample cohort of PATIENTS patients; nobody may write into it."""

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
-import PIL.Image
 
 from medmm.case import Image
 from medmm.files import write_whole
@@ -11,7 +11,8 @@ from medmm.files import write_whole
 FILMS = "films"
 """Name of the folder of pictures in a folder that was scored."""
 _COMPRESSION = 1
-"""Of zlib: a third of the time of its usual 6, for a sixth more bytes."""
+"""Of zlib, without looking for repetitions, of which films have few: under two thirds of the time and three quarters of
+the bytes of the same level as Pillow writes it."""
 
 
 def picture_path(folder: Path, digest: str) -> Path:
@@ -31,5 +32,6 @@ def write_picture(folder: Path, image: Image) -> None:
     path = folder / f"{image.digest}.png"
     if path.exists():
         return
-    shown = PIL.Image.fromarray(np.rint(image.pixels * 255).astype(np.uint8))
-    write_whole(path, lambda target: shown.save(target, format="PNG", compress_level=_COMPRESSION))
+    shown = np.rint(image.pixels * 255).astype(np.uint8)
+    encoded = imagecodecs.png_encode(shown, _COMPRESSION, strategy=imagecodecs.PNG.STRATEGY.HUFFMAN_ONLY)
+    write_whole(path, lambda target: target.write_bytes(encoded))
