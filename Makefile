@@ -15,7 +15,7 @@ demo: $(READY)
 
 # A file of tests stays on one core, so that what it shares is made once.
 test: check
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(DEV)
 	$(BIN)/ruff check .

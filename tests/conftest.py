@@ -6,6 +6,7 @@ Two threads on a busy machine wait for each other, which costs far more than the
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before anyone imports torch; inherited by every process that a test starts
@@ -18,6 +19,12 @@ from tests.cohorts import PATIENTS, SEED, Run, train_small
 def pytest_xdist_auto_num_workers() -> int:
     """One more than cores: tests of the screen and of other programs wait for them half of the time."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few tests come first: theirs are the long ones, and none should be left for one core at the end."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (tests[item.path], item.path))
 
 
 @pytest.fixture(scope="session")
