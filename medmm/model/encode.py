@@ -34,6 +34,7 @@ from medmm.model.encoders import (
     TextEncoder,
     Trunk,
     VolumeEncoder,
+    learnt_of,
     load_image_encoder,
     load_text_encoder,
     load_volume_encoder,
@@ -49,7 +50,7 @@ TAUGHT = "taught.safetensors"
 """File of a model folder with what was taught of its encoders."""
 _log = logging.getLogger(__name__)
 
-_FORMAT = "6"
+_FORMAT = "7"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
 _MAPS = "maps"
 _SAID = "said"
@@ -134,7 +135,8 @@ class Encoders:
         """Stands for all encoders and their settings."""
         volume = (self.volume_slices, *((self.volume.digest, self.volume.size) if self.volume else ()))
         image = (self.image.digest, self.image.size, self.image_flips)
-        taught = [state_digest(tower.taught) for tower in (self.image, self.text) if tower.taught]
+        towers = [tower.taught for tower in (self.image, self.text) if tower.taught]
+        taught = [state_digest(nn.ModuleList(one.learnt for one in tower)) for tower in towers]  # type: ignore[misc]
         parts = (_FORMAT, *image, volume, self.text.digest, self.text.max_words, *taught)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -222,7 +224,7 @@ class Encoders:
             f"{name}.{number}.{key}": value.cpu().contiguous()
             for name, tower in (("image", self.image), ("note", self.text))
             for number, taught in enumerate(tower.taught)
-            for key, value in taught.learns.state_dict().items()  # type: ignore[union-attr]  # Taught
+            for key, value in taught.learnt.state_dict().items()  # type: ignore[union-attr]  # Taught
         }
         save_file(state, path)
 
@@ -245,11 +247,11 @@ class Encoders:
                 for number in sorted(numbers):
                     mine = f"{name}.{number}."
                     labels, width = state[f"{mine}head.weight"].shape
-                    taught = Taught(make(), nn.Linear(width, labels))
-                    taught.learns.load_state_dict(
+                    part, head = make(), nn.Linear(width, labels)
+                    learnt_of(part, head).load_state_dict(
                         {key.removeprefix(mine): value for key, value in state.items() if key.startswith(mine)}
                     )
-                    tower.taught.append(taught.eval())
+                    tower.taught.append(Taught(part, head).requires_grad_(False).eval())
         except (OSError, SafetensorError, RuntimeError, ValueError) as problem:
             raise ModelError(f"{path.name} is damaged ({type(problem).__name__})", "Copy the folder again") from None
 

@@ -19,8 +19,9 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.checkpoint import checkpoint
 
 from medmm.case import Image, Note, Volume
@@ -56,18 +57,21 @@ class Taught(nn.Module):
 
     def __init__(self, part: Tail | UpperLayers, head: nn.Linear) -> None:
         super().__init__()
-        self.part, self.head = part, head
-
-    @property
-    def learns(self) -> nn.ModuleDict:
+        self.learnt = learnt_of(part, head)
         """What was taught of it, by name."""
-        return nn.ModuleDict({"part": self.part.learns, "head": self.head})
+        self.part = part.folded() if isinstance(part, Tail) else part
+        self.head = head
 
     def forward(self, *given: Tensor) -> Tensor:
         """What the part takes -> of a tail (B, L, G, G), of upper layers (B, T, L)."""
         if isinstance(self.part, Tail):
             return functional.conv2d(self.part(*given), self.head.weight[:, :, None, None], self.head.bias)
         return torch.as_tensor(self.head(torch.cat([given[0], self.part(*given)], dim=-1)))
+
+
+def learnt_of(part: Tail | UpperLayers, head: nn.Linear) -> nn.ModuleDict:
+    """What can be taught of a part and its head, by name."""
+    return nn.ModuleDict({"part": part.learns, "head": head})
 
 
 def _labels_of(taught: nn.ModuleList) -> int:
@@ -139,6 +143,10 @@ class Tail(nn.Module):
         """The part that can be taught."""
         return self.stages
 
+    def folded(self) -> Tail:
+        """A tail that says the same in less time, see `fold`."""
+        return Tail(fold(self.stages), self.reads)
+
     def forward(self, trunk_map: Tensor) -> Tensor:
         """What the trunk made (B, C, N, N) -> maps of the last scale (B, F, G, G), the trunk's own channels first."""
         maps, features = [trunk_map], trunk_map
@@ -152,7 +160,7 @@ class Tail(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A convolutional network without its classifier, in two parts; frozen.
+    """A convolutional network without its classifier, in two parts; frozen, and folded to answer, see `fold`.
 
     The trunk ends with the last map whose side is at least an eighth of the image's; behind it begins the tail, which
     `medmm.learn.adapt` may teach for a third of what the whole would cost. A patch is the last map of each scale, side
@@ -165,9 +173,11 @@ class ImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.whole = whole
-        stages.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.stages = stages.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        """The network as it was loaded: what is saved and taught, see `new_tail`."""
         cut, reads, channels = _scales(stages, size)
-        self.trunk, self.tail = stages[:cut], Tail(stages[cut:], reads)
+        quick = fold(stages)
+        self.trunk, self.tail = quick[:cut], Tail(quick[cut:], reads)
         self.taught = nn.ModuleList()
         self.trunk_width, self.frozen_width = channels[0], sum(channels)
         self.size, self.digest, self.architecture = size, digest, architecture
@@ -227,7 +237,11 @@ class ImageEncoder(nn.Module):
 
     def new_tail(self) -> Tail:
         """A copy of the tail that may be taught."""
-        return copy.deepcopy(self.tail)
+        return copy.deepcopy(self.own_tail())
+
+    def own_tail(self) -> Tail:
+        """The tail of the network that is saved; what is taught to it the encoder does not answer with."""
+        return Tail(self.stages[len(self.trunk) :], self.tail.reads)
 
     def trunk_maps(self, squares: Sequence[Tensor]) -> Tensor:
         """Squares (3, S, S) of one image -> what the trunk makes of them: (B, C, N, N), on the encoder's device."""
@@ -379,6 +393,34 @@ class UpperLayers(nn.Module):
         return last
 
 
+class _Layers(fx.Tracer):
+    """Follows a network down to its layers, of whichever make its convolutions are."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether it is not looked into."""
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def fold(network: nn.Sequential) -> nn.Sequential:
+    """A copy of a network that only answers, in less time: batch norms are folded into the convolutions before them.
+
+    Values differ in their last digits.
+    """
+    quick = copy.deepcopy(network)
+    layers = dict(quick.named_modules())
+    for layer in layers.values():
+        if isinstance(layer, nn.ReLU6):
+            layer.inplace = True  # what it is given nobody else reads
+    for node in _Layers().trace(quick).nodes:
+        norm, before = layers.get(str(node.target)), node.args[0] if node.args else None
+        if isinstance(norm, nn.BatchNorm2d) and isinstance(before, fx.Node) and len(before.users) == 1:
+            convolution = layers.get(str(before.target))
+            if isinstance(convolution, nn.Conv2d):
+                quick.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
+                quick.set_submodule(str(node.target), nn.Identity())
+    return quick.to(memory_format=torch.channels_last).requires_grad_(False)
+
+
 class _Entry(nn.Module):
     """Stands for all layers below: what they made of the note is given."""
 
@@ -520,8 +562,9 @@ def _lite0(config: EncoderConfig, state: dict[str, Tensor], digest: str = "") ->
     whole = EfficientNet.from_name("efficientnet-lite0")
     whole.load_state_dict(state)
     for part in whole.modules():
-        if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1):
-            part.__class__ = nn.Conv2d  # it pads nothing, and peft knows the plain kind only
+        if isinstance(part, nn.Conv2d) and len(pad := set(getattr(part.static_padding, "padding", [0]))) == 1:
+            part.padding = (*pad, *pad)
+            part.__class__ = nn.Conv2d  # which pads all sides alike, by itself; and peft knows the plain kind only
     stem, head = (whole._conv_stem, whole._bn0, whole._swish), (whole._conv_head, whole._bn1, whole._swish)
     stages = nn.Sequential(*stem, *whole._blocks, *head)
     return ImageEncoder(whole, stages, config.image_size, _LITE, digest or state_digest(whole), _LITE0)

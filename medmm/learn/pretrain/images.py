@@ -120,7 +120,7 @@ class ImageTower(nn.Module):
 
     def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
-        self.trunk, self.tail = encoder.trunk, encoder.tail.requires_grad_(True)
+        self.trunk, self.tail = encoder.trunk, encoder.own_tail().requires_grad_(True)
         self.register_buffer("mean", torch.tensor(encoder.mean)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(encoder.deviation)[:, None, None], persistent=False)
 
