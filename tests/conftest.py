@@ -6,14 +6,28 @@ Two threads on a busy machine wait for each other, which costs far more than the
 from __future__ import annotations
 
 import os
+import pickle
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before anyone imports torch; inherited by every process that a test starts
 
+import numpy as np
 import pytest
+from filelock import FileLock
 
-from tests.cohorts import PATIENTS, SEED, Run, train_small
+from medmm.errors import DataError
+from medmm.judge.comparison import Comparison
+from medmm.learn.train import Trained
+from medmm.model.folder import Model
+from medmm.read.cohort import read_cohort
+from tests.cohorts import PATIENTS, SEED, Diary, Run, train_small
+
+T = TypeVar("T")
+Kept = tuple[Comparison, tuple[DataError, ...], np.ndarray | None, Diary]
+"""What a run is beside its folder."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -28,22 +42,50 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sample cohort of PATIENTS patients; nobody may write into it."""
-    from sample_data.cohort import write_cohort
-
-    folder = tmp_path_factory.mktemp("sample") / "cohort"
-    write_cohort(folder, PATIENTS, SEED, workers=1)
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of what all processes of the session share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
     return folder
 
 
 @pytest.fixture(scope="session")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of encoded studies that every run of the session shares."""
-    return tmp_path_factory.mktemp("features")
+def sample(shared: Path) -> Path:
+    """A sample cohort of PATIENTS patients; nobody may write into it."""
+    from sample_data.cohort import write_cohort
+
+    def make() -> Path:
+        write_cohort(shared / "cohort", PATIENTS, SEED, workers=1)
+        return shared / "cohort"
+
+    return _once(shared / "sample", make)
 
 
 @pytest.fixture(scope="session")
-def run(sample: Path, features: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def features(shared: Path) -> Path:
+    """The folder of encoded studies that every run of the session shares."""
+    return shared / "features"
+
+
+@pytest.fixture(scope="session")
+def run(sample: Path, features: Path, shared: Path) -> Run:
     """A finished training run on the sample cohort; nobody may write into it."""
-    return train_small(sample, tmp_path_factory.mktemp("run"), features)
+    out = shared / "run"
+
+    def make() -> Kept:
+        made = train_small(sample, out, features)
+        return made.trained.comparison, made.trained.refused, made.trained.gates, made.diary
+
+    comparison, refused, gates, diary = _once(shared / "trained", make)
+    trained = Trained(Model.load(out / "model"), comparison, refused, gates)
+    return Run(out, read_cohort(sample), trained, diary)
+
+
+def _once(path: Path, make: Callable[[], T]) -> T:
+    """What the first process of the session that asks for it makes; the others wait for it, and read it."""
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            path.write_bytes(pickle.dumps(make()))
+        kept: T = pickle.loads(path.read_bytes())
+        return kept

@@ -126,10 +126,11 @@ class Memory:
             return ()
         spread = np.maximum(theirs[comparable].sum(axis=1).std(axis=0), _SMALLEST)  # (L,)
         distances = np.sqrt(np.square((theirs[asked] - mine) / spread).mean(axis=(1, 2)))
-        near = sorted(zip(distances.tolist(), (self.case_ids[i] for i in asked), asked.tolist(), strict=True))[:count]
+        close = np.flatnonzero(distances <= np.sort(distances)[min(count, len(asked)) - 1])
+        named = [(float(distances[i]), self.case_ids[asked[i]], int(asked[i])) for i in close]
         return tuple(
             SimilarCase(case_id, distance, dict(zip(model.labels, _answers(self.targets[row]), strict=True)))
-            for distance, case_id, row in near
+            for distance, case_id, row in sorted(named)[:count]
         )
 
     @torch.inference_mode()
