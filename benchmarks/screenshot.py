@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Page, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.browser import launched
 from tests.provider import auth_file, provider
@@ -56,6 +56,9 @@ def main() -> int:
     arguments.pictures.mkdir(parents=True, exist_ok=True)
     with launched() as browser, tempfile.TemporaryDirectory() as folder:
         scored = shutil.copytree(arguments.scored, Path(folder) / "scored", ignore=shutil.ignore_patterns("export"))
+        for other in arguments.scored.resolve().parent.iterdir():  # whose reports the page of the model shows
+            if other.name != arguments.scored.name:
+                (Path(folder) / other.name).symlink_to(other)
         process, address = start(scored)
         try:
             for name, go in pages.items():
@@ -135,18 +138,26 @@ def conflict(page: Page, part: str, finding: str) -> None:
     reader.press("Enter")
     press(other, "Collapse sidebar")
     case(other, page.locator("h1").inner_text(), finding)
-    other.get_by_label(words.COMMENT).fill("Seen on the film of last year already.")
-    other.locator(".st-key-choices button").nth(1).click()
-    other.locator(".mm-done:not(:empty)").first.wait_for()
+    decide(other, 1)
     other.context.close()
     page.locator(".st-key-choices button").first.click()
-    page.get_by_text(words.CONFLICT.split(",")[0]).wait_for()
+    page.get_by_text(words.CONFLICT.rpartition("} ")[2]).wait_for()
+
+
+def decide(page: Page, choice: int) -> None:
+    """Say something of the chosen finding, with a comment."""
+    comment = page.get_by_label(words.COMMENT)
+    expect(comment).to_have_count(1)  # that of the finding before has gone
+    comment.fill("Seen on the film of last year already.")
+    page.locator(".st-key-choices button").nth(choice).click()
+    page.locator(".mm-done:not(:empty)").first.wait_for()
 
 
 def printed(page: Page, part: str, finding: str) -> None:
-    """A case as it comes out on paper."""
+    """A case as it comes out on paper, a finding of it decided."""
     case(page, part, finding)
     page.locator(".pane .title").first.wait_for()
+    decide(page, 0)
     page.emulate_media(media="print")
     page.set_viewport_size(_A4)
 

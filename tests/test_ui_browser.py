@@ -235,6 +235,12 @@ def test_what_was_said_and_drawn_is_there_after_a_reload(page: Page, screen: Scr
     expect(page.locator(".mm-words")).to_contain_text("Dr Ada (first reader)")
     expect(page.locator(".mm-words")).to_contain_text("Overridden: flagged. With a region on the film.")
     expect(page.locator(".mm-words")).to_contain_text("Seen on the old film: <b>clear</b>")
+    look_at(page, "1", "Pneumonia")
+    expect(page.locator(".mm-paper")).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(page.locator(".mm-paper")).to_be_visible()
+    expect(page.locator(".mm-paper")).to_contain_text("heart failure")
+    expect(page.locator(".mm-paper")).to_contain_text("Seen on the old film: <b>clear</b>")
     with Store(screen.out / "store.sqlite") as store:
         (review,) = store.reviews(MODEL, CANARY)
         film = store.case(MODEL, CANARY).evidence.films[0]

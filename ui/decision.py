@@ -134,14 +134,25 @@ def _troubles(sitting: Sitting) -> None:
 
 
 def _before(sitting: Sitting) -> None:
-    """Who said what of the finding that is looked at, and when."""
-    mine = sitting.mine(sitting.chosen)
-    lines = [
-        f"<li>{escape(said(sitting.finding, word))}{f' <q>{escape(word.comment)}</q>' if word.comment else ''}</li>"
-        for word in [*sitting.others(sitting.chosen), *([mine] if mine else [])]
-    ]
-    if lines:
+    """Who said what of the finding that is looked at, and when; on paper of every finding."""
+    if lines := _spoken(sitting, sitting.finding):
         st.html(f'<ul class="mm-words">{"".join(lines)}</ul>')
+    every = [
+        f"<p><b>{escape(name(finding.label))}</b></p><ul>{''.join(lines)}</ul>"
+        for finding in sitting.scored.prediction.findings
+        if (lines := _spoken(sitting, finding))
+    ]
+    if every:
+        st.html(f'<div class="mm-paper">{"".join(every)}</div>')
+
+
+def _spoken(sitting: Sitting, finding: Finding) -> list[str]:
+    """A line for each word on a finding, the reader's own last."""
+    mine = sitting.mine(finding.label)
+    return [
+        f"<li>{escape(said(finding, word))}{f' <q>{escape(word.comment)}</q>' if word.comment else ''}</li>"
+        for word in [*sitting.others(finding.label), *([mine] if mine else [])]
+    ]
 
 
 def history(sitting: Sitting) -> str:
