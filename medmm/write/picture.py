@@ -11,8 +11,8 @@ from medmm.files import write_whole
 FILMS = "films"
 """Name of the folder of pictures in a folder that was scored."""
 _COMPRESSION = 1
-"""Of zlib, without looking for repetitions, of which films have few: under two thirds of the time and three quarters of
-the bytes of the same level as Pillow writes it."""
+"""Of zlib, without looking for repetitions, of which films have few, and with one filter for all lines: a third of the
+time and three quarters of the bytes of the same level as Pillow writes it."""
 
 
 def picture_path(folder: Path, digest: str) -> Path:
@@ -33,5 +33,6 @@ def write_picture(folder: Path, image: Image) -> None:
     if path.exists():
         return
     shown = np.rint(image.pixels * 255).astype(np.uint8)
-    encoded = imagecodecs.png_encode(shown, _COMPRESSION, strategy=imagecodecs.PNG.STRATEGY.HUFFMAN_ONLY)
+    kind = imagecodecs.PNG
+    encoded = imagecodecs.png_encode(shown, _COMPRESSION, strategy=kind.STRATEGY.HUFFMAN_ONLY, filter=kind.FILTER.AVG)
     write_whole(path, lambda target: target.write_bytes(encoded))
