@@ -27,6 +27,9 @@ _FOLDS = 5
 _RIDGE = 4.0
 """In cases: how much speaks for leaving a probability as it is."""
 
+_SUREST = 1e-9
+"""How near to 0 or 1 a probability may come while a curve is fitted."""
+
 Curve = tuple[Tensor, Tensor, Tensor]
 """Scale (2, K), shift (K,) and bounds (2, K) of K labels, see `bent`."""
 
@@ -131,11 +134,13 @@ def _bounded(logits: Tensor, targets: Tensor) -> Curve:
     def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
         slope, level, low, high = at
         rise, reach = expit(slope * z + level), max(high - low, 0.0)
-        said = np.clip(np.where(y == 1, low + reach * rise, 1 - low - reach * rise), 1e-9, 1.0)
-        by_p = np.where(y == 1, -1, 1) / said
+        said = np.clip(low + reach * rise, _SUREST, 1 - _SUREST)
+        by_p = (1 - y) / (1 - said) - y / said
         by_level = by_p * reach * rise * (1 - rise)
-        gradient = [by_level @ z, by_level.sum(), by_p @ (1 - rise) + _RIDGE, by_p @ rise - _RIDGE]
-        return float(-np.log(said).sum() + _RIDGE * (low + 1 - high)), np.array(gradient)
+        by_slope = by_level @ z + 2 * _RIDGE * (slope - 1)
+        gradient = [by_slope, by_level.sum(), by_p @ (1 - rise) + _RIDGE, by_p @ rise - _RIDGE]
+        penalty = _RIDGE * ((slope - 1) ** 2 + low + 1 - high)
+        return float(-(y * np.log(said) + (1 - y) * np.log(1 - said)).sum() + penalty), np.array(gradient)
 
     bounds = [(0.05, 20.0), (-20.0, 20.0), (0.0, 0.45), (0.05, 1.0)]
     start = np.array([max(float(scale[0, 0]), 0.05), float(shift[0]), 0.01, 0.99])
@@ -170,12 +175,21 @@ def _choose(logits: Tensor, targets: Tensor, fold_of: np.ndarray, *, knows: bool
         knows: whether the model saw anything of the cases; if not, all logits are one, and only a shift can help.
     """
     if not knows:
-        scale, shift = fit_weights(logits[:, None], targets, False, _RIDGE)
+        scale, shift = fit_weights(logits[:, None], _softened(targets), False, _RIDGE)
         return torch.ones(2, 1), shift + (scale[0] - 1) * logits[:1].mean(dim=0), _free(logits)
     losses = dict.fromkeys(_CURVES, 0.0)
     for fold in np.unique(fold_of):
         outside = torch.from_numpy(fold_of == fold)
         for name, fit in _CURVES.items():
-            curve = fit(logits[~outside], targets[~outside])
+            curve = fit(logits[~outside], _softened(targets[~outside]))
             losses[name] += float(losses_of(bent(logits[outside], *curve), targets[outside], False).sum())
-    return _CURVES[min(losses, key=lambda name: losses[name])](logits, targets)
+    return _CURVES[min(losses, key=lambda name: losses[name])](logits, _softened(targets))
+
+
+def _softened(targets: Tensor) -> Tensor:
+    """Answers as sure as so many can make one (Platt 1999): 1 becomes (n + 1) / (n + 2), 0 becomes 1 / (n + 2).
+
+    Where all of a few cases have a label, or none has, no curve ends in certainty.
+    """
+    ones, zeros = (targets == 1).sum(), (targets == 0).sum()
+    return torch.where(targets == 1, (ones + 1) / (ones + 2), torch.where(targets == 0, 1 / (zeros + 2), targets))
