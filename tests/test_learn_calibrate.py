@@ -52,6 +52,25 @@ def test_what_can_never_be_sure_is_not_called_sure() -> None:
     assert float(given.mean()) == pytest.approx(float(answers[600:][clear].mean()), abs=0.08)
 
 
+@pytest.mark.parametrize("present", [1.0, 0.0])
+def test_a_label_that_all_of_few_cases_have_is_not_called_certain(present: float) -> None:
+    logits, _ = told(20, 5, "sharp")
+
+    curve = _choose(logits, torch.full((20, 1), present), np.arange(20) % 5, knows=True)
+
+    sure = (bent(logits, *curve).sigmoid() - (1 - present)).abs()
+    assert 0.8 < float(sure.mean()) < 0.99
+    assert float(sure.max()) < 0.999
+
+
+def test_labels_that_are_told_apart_by_few_cases_are_not_called_certain() -> None:
+    logits = torch.linspace(-3, 3, 20)[:, None]
+
+    curve = _choose(logits, (logits > 0).float(), np.arange(20) % 5, knows=True)
+
+    assert float(bent(logits, *curve).sigmoid().max()) < 0.999
+
+
 def test_a_curve_never_changes_who_comes_first() -> None:
     logits, answers = told(300, 3, "skewed")
     curve = _choose(logits, answers, np.arange(300) % 5, knows=True)
