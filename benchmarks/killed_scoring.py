@@ -39,12 +39,8 @@ _TIMES = ("scored_at", "at")
 
 def main() -> int:
     """1 if a folder ended otherwise than that of the uninterrupted run."""
-    from medmm.read.pool import preload
     from medmm.score.case import Beside  # here, since every reader imports this module, and must not wait for torch
-    from medmm.score.cores import LIBRARIES
     from pipelines.score import find_cases, load, memory_of
-
-    preload(LIBRARIES)  # once, and not anew by each of hundreds of runs
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_scoring", description=__doc__)
     parser.add_argument("run", type=Path, help="what `medmm train` wrote")

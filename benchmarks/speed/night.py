@@ -2,7 +2,7 @@
 
 python -m benchmarks.speed.night RUN STUDIES OUT
 
-Prints one line of JSON, which `benchmarks.speed` reads.
+STUDIES is a cohort or a bare folder. Prints one line of JSON, which `benchmarks.speed` reads.
 """
 
 from __future__ import annotations
@@ -57,14 +57,15 @@ def main() -> int:
     begin = time.perf_counter()
     run, studies, out = map(Path, sys.argv[1:])
     from benchmarks.speed.rounds import Subject, score
+    from pipelines.score import find_cases
 
     subject = Subject.of(run)
     loaded = time.perf_counter()
-    cohort = subject.cohort(studies)
     with watched() as seen:
+        cohort = find_cases(studies, subject.model, out, None)
         score(subject, cohort, out)
     scored = time.perf_counter()
-    score(subject, cohort, out)
+    score(subject, find_cases(studies, subject.model, out, None), out)
     again = time.perf_counter()
     half = len(seen) // 2
     figures = {
