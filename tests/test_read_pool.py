@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PosixPath
+from typing import Any
 
 import numpy as np
 import PIL.Image
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from medmm.case import Study
 from medmm.errors import DataError, Reason
+from medmm.read.dicom.study import read_study
 from medmm.read.pool import Children, in_children, read_studies
 from medmm.read.sources.source import Source
 from tests.dicom_files import CANARIES, ramp, write
@@ -85,6 +88,26 @@ def test_a_picture_that_swallows_all_memory_is_refused_and_the_next_is_read(tmp_
     answers = list(read_studies([("c1", Source(bomb)), ("c2", Source(film))], workers=1, memory_bytes=2**28))
 
     assert codes(answers) == {"c1": "too-large", "c2": "read"}
+
+
+def test_a_child_keeps_nothing_of_a_study_that_was_too_large(tmp_path: Path, film: Path) -> None:
+    bomb = tmp_path / "bomb.png"
+    PIL.Image.new("L", (12_000, 12_000)).save(bomb)
+
+    with Children(1, memory_bytes=2**29) as children:
+        children.start("c1", read_study, (film, "c1"))()
+        before: Any = children.start("", held_bytes, ())()[1]
+        _, refused = children.start("c2", read_study, (bomb, "c2"))()
+        after: Any = children.start("", held_bytes, ())()[1]
+
+    assert isinstance(refused, DataError)
+    assert refused.code is Reason.TOO_LARGE
+    assert after < before + 2**25
+
+
+def held_bytes() -> int:
+    """What this process has allocated."""
+    return int(psutil.Process().memory_info().data)
 
 
 def test_jobs_are_asked_for_only_as_they_are_needed(film: Path) -> None:

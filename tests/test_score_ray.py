@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,14 +131,18 @@ def test_a_run_that_loses_one_of_two_nodes_ends_with_the_same_bytes(
     cohort = find_cases(few, model, out, workers=1)
     lost = next(iter(cluster.worker_nodes))
 
-    def kill_one(done: int, _total: int) -> None:
-        if done == 1:
-            until(lambda: ray.available_resources().get("CPU", 0) == 0)  # both are at work
-            assert cores() == [1, 1]
-            cluster.remove_node(lost, allow_graceful=False)
+    def lose_one() -> None:
+        until(lambda: ray.available_resources().get("CPU", 0) == 0)  # both have a case
+        cluster.remove_node(lost, allow_graceful=False)
 
     with on_ray(run.out / "model", run.out / "similar.safetensors", cluster.address) as score_there:
-        score_cohort(model, cohort, out, kill_one, beside=Beside(memory_of(run.out)), engine=score_there)
+        assert cores() == [1, 1]
+        with ThreadPoolExecutor(1) as thread:
+            losing = thread.submit(lose_one)
+            score_cohort(
+                model, cohort, out, lambda done, total: None, beside=Beside(memory_of(run.out)), engine=score_there
+            )
+        losing.result()
         until(lambda: cores() == [1])
 
     assert contents(out) == contents(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -169,11 +170,14 @@ def _answered(case_id: str, work: Callable[..., Any], arguments: tuple[Any, ...]
     try:
         return Parcel.give(work(*arguments))
     except DataError as problem:
-        return Parcel.give(problem)
+        parcel = Parcel.give(problem)
     except MemoryError:
-        return Parcel.give(_too_large(case_id))
+        parcel = Parcel.give(_too_large(case_id))
     except BaseException as thrown:  # the panic of a Rust codec is no Exception
-        return Parcel.give(DataError(case_id, Reason.CRASH, f"made its reader fail ({type(thrown).__name__})", _VIEWER))
+        failed = f"made its reader fail ({type(thrown).__name__})"
+        parcel = Parcel.give(DataError(case_id, Reason.CRASH, failed, _VIEWER))
+    gc.collect()  # what was thrown and the frame that threw it hold each other, and all that had been read
+    return parcel
 
 
 def _too_large(case_id: str) -> DataError:
