@@ -126,7 +126,10 @@ def _accept_each(pages: Sequence[Page]) -> None:
 
 def _stored(page: Page) -> bool:
     """Whether the word was stored, so that the page went on to another finding; or another reader was first."""
-    told, gone_on = page.get_by_text(words.CONFLICT.split(",")[0]), page.locator(".mm-sentence", has_not_text=_LEADING)
+    told, gone_on = (
+        page.get_by_text(words.CONFLICT.rpartition("} ")[2]),
+        page.locator(".mm-sentence", has_not_text=_LEADING),
+    )
     told.or_(gone_on).first.wait_for()
     return gone_on.count() > 0
 
