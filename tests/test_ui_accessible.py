@@ -25,7 +25,6 @@ _DRAWN = """() => document.querySelector("[data-test-script-state=notRunning]")
   && document.getAnimations().every((one) => one.playState !== "running" || one.effect.getTiming().iterations > 99)
 """
 """Whether the page stands as it is to be: nothing is being drawn, fades in or fades out."""
-LIGHT = pytest.mark.parametrize("page", ["light"], indirect=True)
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
@@ -121,7 +120,6 @@ def test_neither_the_way_in_nor_the_refusal_has_a_serious_fault(page: Page, tmp_
     assert (before, after) == ([], [])
 
 
-@LIGHT
 def test_the_check_finds_a_fault_that_was_put_there(page: Page, screen: str) -> None:
     page.goto(screen)
     the_worklist(page)
@@ -134,7 +132,6 @@ def test_the_check_finds_a_fault_that_was_put_there(page: Page, screen: str) -> 
     assert {fault.split(":")[0] for fault in faults(page)} == {"label", "color-contrast"}
 
 
-@LIGHT
 def test_every_finding_is_named_to_those_who_cannot_see_it(page: Page, screen: str) -> None:
     page.goto(screen)
 
