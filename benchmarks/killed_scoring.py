@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from medmm.model.folder import Model
+    from medmm.model.card import ModelInfo
     from medmm.read.cohort import Cohort
-    from medmm.score.case import Beside
+    from medmm.score.content import Beside
 
 STORE, LOCK, MANIFEST = "store.sqlite", ".lock", "manifest.json"
 _TIMES = ("scored_at", "at")
@@ -39,8 +39,9 @@ _TIMES = ("scored_at", "at")
 
 def main() -> int:
     """1 if a folder ended otherwise than that of the uninterrupted run."""
-    from medmm.score.case import Beside  # here, since every reader imports this module, and must not wait for torch
-    from pipelines.score import find_cases, load, memory_of
+    from medmm.model.card import ModelInfo
+    from medmm.score.content import Beside  # here, since every reader imports this module, and must not wait for torch
+    from pipelines.score import find_cases, has_memory, model_folder
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_scoring", description=__doc__)
     parser.add_argument("run", type=Path, help="what `medmm train` wrote")
@@ -50,10 +51,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--workers", type=int, default=1, help="processes that read and answer")
     arguments = parser.parse_args()
-    model, beside = load(arguments.run), Beside(memory_of(arguments.run))
+    model, beside = ModelInfo.read(model_folder(arguments.run)), Beside(has_memory(arguments.run))
     with tempfile.TemporaryDirectory() as folder:
         whole, out = Path(folder) / "whole", Path(folder) / "killed"
-        cohort = find_cases(arguments.studies, model, whole, arguments.workers)
+        cohort = find_cases(arguments.studies, model.card, whole, arguments.workers)
         cohort = replace(cohort, rows=cohort.rows[: arguments.most])
         begin = partial(started, arguments.run, model, cohort, beside, arguments.workers)
         begun = time.perf_counter()
@@ -100,7 +101,7 @@ def told(begin: Any, lives: list[float], whole: Path, out: Path) -> int:
     return 1 if differ else 0
 
 
-def started(run: Path, model: Model, cohort: Cohort, beside: Beside, workers: int, out: Path) -> BaseProcess:
+def started(run: Path, model: ModelInfo, cohort: Cohort, beside: Beside, workers: int, out: Path) -> BaseProcess:
     """A run in a process group of its own."""
     fork = multiprocessing.get_context("fork")
     process = fork.Process(target=_scored, args=(run, model, cohort, beside, workers, out))
@@ -109,12 +110,12 @@ def started(run: Path, model: Model, cohort: Cohort, beside: Beside, workers: in
     return process
 
 
-def _scored(run: Path, model: Model, cohort: Cohort, beside: Beside, workers: int, out: Path) -> None:
+def _scored(run: Path, model: ModelInfo, cohort: Cohort, beside: Beside, workers: int, out: Path) -> None:
     from medmm.score.cohort import score_cohort
     from pipelines.score import engine_on
 
     with engine_on(None, run) as engine:
-        score_cohort(model, cohort, out, lambda done, total: None, workers, beside, engine=engine)
+        score_cohort(model, cohort, out, lambda done, total: None, engine, workers, beside)
 
 
 def stage(out: Path, all_rows: int) -> str:

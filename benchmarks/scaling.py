@@ -209,18 +209,18 @@ def _on_nodes(subject: Subject, cohort: Cohort, run: Path, out: Path, nodes: int
 
 def _scored(subject: Subject, cohort: Cohort, out: Path, engine: Engine) -> Seen:
     """Score anew, and look on."""
-    from medmm.score.case import Beside
     from medmm.score.cohort import score_cohort
+    from medmm.score.content import Beside
 
     shutil.rmtree(out, ignore_errors=True)
     seen = Seen()
     score_cohort(
-        subject.model,
+        subject.model.info,
         cohort,
         out,
         lambda done, total: None,
-        beside=Beside(subject.memory),
-        engine=partial(_watched, engine, seen),
+        partial(_watched, engine, seen),
+        beside=Beside(subject.memory is not None),
     )
     return seen
 

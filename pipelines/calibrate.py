@@ -46,7 +46,7 @@ def calibrate_model(
     else:
         path = cohort / "cohort.toml"
         unanswered = path.is_file() and read_toml(path, CohortConfig).labels is None
-        read = read_cohort(cohort, as_taught(model, path)) if unanswered else labelled(model, cohort)
+        read = read_cohort(cohort, as_taught(model.card, path)) if unanswered else labelled(model.card, cohort)
         with terminal.counting("Encoding") as progress:
             fit = estimated if unanswered else refitted
             local = fit(model, read, cache or out / "features", progress, workers)

@@ -45,7 +45,7 @@ def compare_runs(
     """
     models = (load(first), load(second))
     labels = [label for label in models[0].labels if label in models[1].labels]
-    cohorts = [labelled(model, folder) for model in models]
+    cohorts = [labelled(model.card, folder) for model in models]
     able = [unseen(cohort, run, external=external) for cohort, run in zip(cohorts, (first, second), strict=True)]
     both = {row.case_id for row in able[0].cohort.rows} & {row.case_id for row in able[1].cohort.rows}
     if not labels or not both:

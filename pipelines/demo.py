@@ -11,11 +11,11 @@ from pathlib import Path
 
 from medmm.judge.comparison import Report
 from medmm.learn.evaluate import read_split
-from medmm.model.folder import Model
+from medmm.model.card import ModelInfo
 from medmm.read.cohort import Cohort, read_cohort
-from medmm.score.case import Beside
+from medmm.score.content import Beside
 from pipelines import terminal
-from pipelines.score import memory_of, score_cases
+from pipelines.score import engine_on, has_memory, model_folder, score_cases
 from pipelines.train import train_cohort
 from sample_data.cohort import write_cohort
 from ui.serve import review, start
@@ -27,12 +27,9 @@ def run_demo(folder: Path, patients: int, seed: int, *, port: int, browser: bool
     """Do it all; what an earlier call did already is not done again."""
     report = learn_sample(folder, patients, seed)
     run = folder / "run"
-    score_cases(
-        Model.load(run / "model"),
-        unseen(folder / "cohort", run),
-        folder / "scored",
-        beside=Beside(memory_of(run)),
-    )
+    with engine_on(None, run) as engine:
+        info, cohort = ModelInfo.read(model_folder(run)), unseen(folder / "cohort", run)
+        score_cases(info, cohort, folder / "scored", engine, beside=Beside(has_memory(run)))
     beside_ceilings(report)
     if browser:
         review(folder / "scored", port, browser=True)

@@ -46,7 +46,7 @@ def evaluate_run(
         workers: processes that decode; one a core if None.
     """
     model = load(run)
-    cohort = labelled(model, folder)
+    cohort = labelled(model.card, folder)
     terminal.remarks(cohort.remarks)
     found = unseen(cohort, run, external=external)
     start = time.perf_counter()

@@ -8,32 +8,38 @@ medmm score STUDIES --model RUN --out OUT/2 --shard 2/4 --store postgresql://med
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medmm.config import CohortConfig, LabelColumns, NumberColumn, RecordColumn, read_toml
 from medmm.errors import CohortError, ConfigError
-from medmm.explain.similar import SIMILAR, Memory
 from medmm.files import remove_unfinished
-from medmm.model.folder import Model
+from medmm.model.card import SIMILAR, Card, ModelInfo
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.read.sources.dicomweb import read_server
 from medmm.read.sources.folder import check_apart, read_folder
-from medmm.score.case import Beside
 from medmm.score.cohort import Scored, score_cohort
+from medmm.score.content import Beside
 from medmm.score.cores import on_cores
 from medmm.score.engine import Engine
-from medmm.score.here import score_here
 from medmm.score.lock import alone_in
 from medmm.score.ray import on_ray
 from medmm.score.shard import Shard
 from pipelines import terminal
 
+if TYPE_CHECKING:
+    from medmm.explain.similar import Memory
+    from medmm.model.folder import Model
+
 _OF_THE_TABLE = {"case_id", "patient_id", "study", "note", "prior", "time", "timezone"}
 """Settings that say how a table is laid out, and not what a model was taught."""
+_GPU_DEVICES = ("nvidiactl", "kfd", "dxg")
+"""Of the drivers of NVIDIA, AMD, and Windows for its Linux."""
 RETRIEVED = "retrieved"
 """Below OUT: the studies that came from a server."""
 
@@ -97,19 +103,19 @@ def score_folder(
 ) -> Scored:
     """Score a cohort with a table, or a bare folder, archive or medium of studies, with a trained model."""
     with engine_on(cluster, model) as engine:
-        loaded = load(model)
-        cohort = find_cases(studies, loaded, out, workers)
+        info = ModelInfo.read(model_folder(model))
+        cohort = find_cases(studies, info.card, out, workers)
         part = shard.part(cohort) if shard else cohort
-        beside = Beside(memory_of(model), deletions)
-        return score_cases(loaded, part, out, workers=workers, beside=beside, engine=engine, store=store)
+        beside = Beside(has_memory(model), deletions)
+        return score_cases(info, part, out, engine, workers=workers, beside=beside, store=store)
 
 
-def find_cases(studies: Path, model: Model, out: Path, workers: int | None) -> Cohort:
+def find_cases(studies: Path, card: Card, out: Path, workers: int | None) -> Cohort:
     """The cases of a folder with a table, or of a bare folder, archive or medium, read as a model was taught."""
     if (studies / "cases.csv").is_file():
-        return read_cohort(studies, as_taught(model, studies / "cohort.toml"))
+        return read_cohort(studies, as_taught(card, studies / "cohort.toml"))
     check_apart(studies, out)
-    return read_folder(studies, without_table(model), workers)
+    return read_folder(studies, without_table(card), workers)
 
 
 def score_server(
@@ -129,13 +135,13 @@ def score_server(
     The part that a shard has is told by Study Instance UID, and no other study is retrieved.
     """
     with alone_in(out), engine_on(cluster, model) as engine:
-        loaded = load(model)
+        info = ModelInfo.read(model_folder(model))
         sweep_retrieved(out)
         with terminal.counting("Retrieving") as progress:
             cohort = read_server(
                 url,
                 out / RETRIEVED,
-                without_table(loaded),
+                without_table(info.card),
                 patient=query.patient,
                 date=query.date,
                 modality=query.modality,
@@ -143,8 +149,8 @@ def score_server(
                 progress=progress,
                 workers=workers,
             )
-        beside = Beside(memory_of(model), deletions)
-        return score_cases(loaded, cohort, out, workers=workers, beside=beside, engine=engine, store=store)
+        beside = Beside(has_memory(model), deletions)
+        return score_cases(info, cohort, out, engine, workers=workers, beside=beside, store=store)
 
 
 def sweep_retrieved(out: Path) -> None:
@@ -164,17 +170,31 @@ def engine_on(cluster: str | None, model: Path) -> AbstractContextManager[Engine
     Raises:
         ConfigError: as on_ray.
     """
-    import torch
-
-    similar = model / SIMILAR
-    folder, memory = model_folder(model), similar if similar.is_file() else None
+    folder, memory = model_folder(model), model / SIMILAR if has_memory(model) else None
     if cluster is not None:
         return on_ray(folder, memory, cluster)
-    return nullcontext(score_here if torch.cuda.is_available() else on_cores(folder, memory))
+    return nullcontext(_on_gpu(model) if _has_gpu() else on_cores(folder, memory))
+
+
+def _has_gpu() -> bool:
+    """Whether torch finds a GPU; it is not asked, nor loaded, where the system has no driver of one."""
+    if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in _GPU_DEVICES):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _on_gpu(model: Path) -> Engine:
+    from medmm.score.here import in_process
+
+    return in_process(load(model), memory_of(model))
 
 
 def load(model: Path) -> Model:
     """Load the model of a run, or a model folder."""
+    from medmm.model.folder import Model
+
     return Model.load(model_folder(model))
 
 
@@ -183,18 +203,25 @@ def model_folder(model: Path) -> Path:
     return model / "model" if (model / "model").is_dir() else model
 
 
+def has_memory(model: Path) -> bool:
+    """Whether this is a run with training cases to compare others with; a model folder alone has none."""
+    return (model / SIMILAR).is_file()
+
+
 def memory_of(model: Path) -> Memory | None:
-    """The training cases of a run, to compare others with; None of a model folder alone."""
-    return Memory.load(model / SIMILAR) if (model / SIMILAR).is_file() else None
+    """The training cases of a run, to compare others with, if it has them."""
+    from medmm.explain.similar import Memory
+
+    return Memory.load(model / SIMILAR) if has_memory(model) else None
 
 
-def as_taught(model: Model, path: Path) -> CohortConfig:
+def as_taught(card: Card, path: Path) -> CohortConfig:
     """How a table is read for a model: its columns as its own cohort.toml names them, all else as the model was taught.
 
     Raises:
         ConfigError: if a record column is in another unit, or has other categories, than the model's.
     """
-    known = model.card.cohort
+    known = card.cohort
     taught = known.model_dump(exclude_defaults=True, exclude={"labels"})  # what was not named may be absent here too
     if not path.is_file():
         return CohortConfig.model_validate(taught)
@@ -213,19 +240,19 @@ def as_taught(model: Model, path: Path) -> CohortConfig:
     return CohortConfig.model_validate({**kept, **named, "record": columns, "fhir": fhir})
 
 
-def labelled(model: Model, folder: Path) -> Cohort:
+def labelled(card: Card, folder: Path) -> Cohort:
     """Read a cohort as a model was taught, with the answers that its own cohort.toml names, or else the model's.
 
     Raises:
         CohortError: if they have no label in common.
     """
-    config = as_taught(model, folder / "cohort.toml")
-    return read_cohort(folder, config.model_copy(update={"labels": _labels(model, folder / "cohort.toml")}))
+    config = as_taught(card, folder / "cohort.toml")
+    return read_cohort(folder, config.model_copy(update={"labels": _labels(card, folder / "cohort.toml")}))
 
 
-def _labels(model: Model, path: Path) -> LabelColumns | None:
+def _labels(card: Card, path: Path) -> LabelColumns | None:
     """Where the answers of a cohort are, of labels that the model knows; all its classes, if one holds for a case."""
-    known = model.card.cohort.labels
+    known = card.cohort.labels
     theirs = read_toml(path, CohortConfig).labels if path.is_file() else known
     if known is None or theirs is None:
         raise CohortError("the cohort has no labels", "Name them in [labels] of cohort.toml")
@@ -242,27 +269,27 @@ def _meaning(column: RecordColumn) -> str:
     return f"in '{column.unit}'" if isinstance(column, NumberColumn) else f"one of {', '.join(column.categories)}"
 
 
-def without_table(model: Model) -> CohortConfig:
+def without_table(card: Card) -> CohortConfig:
     """How the model was taught to read images and notes, for studies that no table describes."""
-    known = model.card.cohort
+    known = card.cohort
     return CohortConfig(study="", note="", images=known.images, sections_left_out=known.sections_left_out)
 
 
 def score_cases(
-    model: Model,
+    model: ModelInfo,
     cohort: Cohort,
     out: Path,
+    engine: Engine,
     *,
     workers: int | None = None,
     beside: Beside = Beside(),  # noqa: B008  # frozen
     stop: Callable[[], bool] = lambda: False,
-    engine: Engine = score_here,
     store: str | None = None,
 ) -> Scored:
-    """Score the cases of a cohort and say what came of it; `stop`, `engine` and `store` as in score_cohort."""
+    """Score the cases of a cohort and say what came of it; arguments as in score_cohort."""
     terminal.remarks(cohort.remarks)
     with terminal.counting("Scoring") as progress:
-        done = score_cohort(model, cohort, out, progress, workers, beside, stop, engine, store)
+        done = score_cohort(model, cohort, out, progress, engine, workers, beside, stop, store)
     terminal.refusals(done.refused, f"{out / 'quarantine.csv'}")
     known = f", {done.known} known from an earlier run" if done.known else ""
     terminal.console.print(f"{done.scored} cases scored{known}, {len(done.refused)} refused; results in {out}")

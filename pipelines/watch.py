@@ -17,11 +17,12 @@ from types import FrameType
 
 from medmm.config import CohortConfig
 from medmm.errors import CohortError, ConfigError, Reason
+from medmm.model.card import ModelInfo
 from medmm.read.cohort import Cohort
 from medmm.read.sources.dicomweb import Match, Server, retrieve_cohort
 from medmm.read.sources.folder import check_apart
 from medmm.read.sources.source import Source
-from medmm.score.case import Beside
+from medmm.score.content import Beside
 from medmm.score.lock import alone_in
 from medmm.score.reading import Stamp, stamps
 from medmm.score.shard import Shard
@@ -33,9 +34,9 @@ from pipelines.score import (
     check_asked,
     engine_on,
     find_cases,
+    has_memory,
     is_server,
-    load,
-    memory_of,
+    model_folder,
     score_cases,
     sweep_retrieved,
     without_table,
@@ -82,21 +83,19 @@ def watch_studies(
             )
         check_apart(Path(studies), out)
     with _stopped() as stopped, alone_in(out), engine_on(None, model) as engine:
-        loaded, beside = load(model), Beside(memory_of(model), deletions)
-        config = without_table(loaded)
+        info, beside = ModelInfo.read(model_folder(model)), Beside(has_memory(model), deletions)
+        config = without_table(info.card)
         what = "the server" if is_server(studies) else studies  # no password in a URL that is yet to be refused
         terminal.console.print(f"Watching {what}; stop with Ctrl+C")
 
         def score(part: Cohort) -> None:
-            score_cases(
-                loaded, part, out, workers=workers, beside=beside, stop=stopped.is_set, engine=engine, store=store
-            )
+            score_cases(info, part, out, engine, workers=workers, beside=beside, stop=stopped.is_set, store=store)
 
         wait = partial(stopped.wait, every_s)
         if is_server(studies):
             _watch_server(studies, query, config, out, workers, shard, score, stopped, wait)
         else:
-            find = partial(find_cases, Path(studies), loaded, out, workers)
+            find = partial(find_cases, Path(studies), info.card, out, workers)
             _watch_folder(Path(studies), find, Cohort(Path(studies), config, ()), shard, score, wait)
 
 

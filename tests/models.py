@@ -12,8 +12,9 @@ from torchvision import models as torchvision_models
 from medmm.case import MODALITIES
 from medmm.config import CategoryColumn, CohortConfig, FusionConfig, LabelColumns, NumberColumn, RunConfig
 from medmm.model.batch import PLACE, PRIOR, VIEW, Features, Layout
+from medmm.model.card import Card
 from medmm.model.encode import Encoders
-from medmm.model.folder import Card, Model, build_network
+from medmm.model.folder import Model, build_network
 from medmm.model.fusion import Network
 from medmm.model.heads import Widths
 from medmm.tensors import BINS, RecordBins
@@ -123,13 +124,13 @@ def random_model(run: RunConfig, *, multi_class: bool = False, record: bool = Tr
     described = cohort(multi_class=multi_class, record=record)
     torch.manual_seed(seed)
     network = randomise(build_network(described, run, encoders), seed)
-    return Model(card(run, described, encoders.digest), network, encoders, "0" * 12)
+    return Model(card(run, described, encoders.digest), network, encoders, "0" * 64)
 
 
 def model_without_encoders(network: nn.Module, **dials: Any) -> Model:
     """A model for what needs encoded cases only; whoever asks its encoders fails."""
     run = RunConfig(fusion=FusionConfig.model_validate({"modalities": MODALITIES} | dials))
-    return Model(card(run, cohort()), cast("Network", network), cast("Encoders", None), "0" * 12)
+    return Model(card(run, cohort()), cast("Network", network), cast("Encoders", None), "0" * 64)
 
 
 def write_bert(folder: Path, *, hidden: int = 32, layers: int = 2, positions: int = 64, seed: int = 0) -> Path:

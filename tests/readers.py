@@ -10,8 +10,9 @@ from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.pool import MEMORY_BYTES
 from medmm.result import Refusal, ScoredCase
 from medmm.score.cores import answer
+from medmm.score.engine import Plan
 from medmm.score.reading import Read, inputs_of
-from medmm.score.worker import Order
+from medmm.score.worker import Held
 
 
 def unlucky(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
@@ -23,9 +24,9 @@ def unlucky(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
     return Read(read_case(cohort, row, enough), inputs_of(row))
 
 
-def unlucky_worker(order: Order, row: CaseRow) -> ScoredCase | Refusal | Exception:
+def unlucky_worker(held: Held, plan: Plan, row: CaseRow) -> ScoredCase | Refusal | Exception:
     """Read and answer a case; those called 'killed' and 'greedy' come to the same end, and at 'full' the disk is."""
     if row.case_id == "full":
         return OSError(ENOSPC, os.strerror(ENOSPC))
-    unlucky(order.cohort, row, None)
-    return answer(order, row)
+    unlucky(plan.cohort, row, None)
+    return answer(held, plan, row)

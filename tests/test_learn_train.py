@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from medmm.errors import CohortError, ConfigError, Reason
-from medmm.explain.similar import SIMILAR, Memory
+from medmm.explain.similar import Memory
 from medmm.judge.metrics import youden_threshold
 from medmm.learn.encode import encode_cohort
 from medmm.learn.fit import Epoch, Examples, infer
 from medmm.learn.split import split_patients
 from medmm.learn.train import learn_parts, prepare, train
 from medmm.learn.typical import typical_of
+from medmm.model.card import SIMILAR
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from tests.cohorts import Diary, Run, copy_cohort, dials, in_folds, table, train_small

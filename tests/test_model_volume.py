@@ -26,6 +26,7 @@ from medmm.model.heads import Widths
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.score import here
 from medmm.score.cohort import score_cohort
+from medmm.score.here import in_process
 from medmm.score.reading import Read
 from medmm.slices import Picture, depths, slice_images, spread_slices
 from medmm.store.store import Store
@@ -354,7 +355,7 @@ def model_of(encoders: Encoders, dials: EncoderConfig, *, prior: str = "") -> Mo
     described = cohort().model_copy(update={"prior": prior})
     torch.manual_seed(0)
     network = randomise(build_network(described, run, encoders))
-    return Model(card(run, described, encoders.digest), network, encoders, "0" * 12)
+    return Model(card(run, described, encoders.digest), network, encoders, "0" * 64)
 
 
 def case_of(*volumes: Volume, prior: Study | None = None, note: str = "no fever") -> Case:
@@ -418,7 +419,7 @@ def test_the_pictures_of_a_scored_volume_are_those_that_the_model_was_given(
     volume, prior = ball(centre_mm=(20, 25, 18), radius_mm=11), Study((film(5),), volumes=(cine(colour=True),))
     monkeypatch.setattr(here, "read_rows", given([case_of(volume, prior=prior)]))
 
-    score_cohort(model, rows_of("c1"), tmp_path, lambda done, total: None)
+    score_cohort(model.info, rows_of("c1"), tmp_path, lambda done, total: None, in_process(model))
 
     with Store(tmp_path / "store.sqlite") as store:
         evidence = store.case(model.model_id, "c1").evidence
@@ -456,7 +457,9 @@ def test_the_voxels_of_a_scored_case_are_let_go(
 
     monkeypatch.setattr(here, "read_rows", given(cases()))
 
-    done = score_cohort(model, rows_of(*(f"c{n}" for n in range(5))), tmp_path, lambda done, total: None)
+    done = score_cohort(
+        model.info, rows_of(*(f"c{n}" for n in range(5))), tmp_path, lambda done, total: None, in_process(model)
+    )
 
     assert done.scored == 5
     assert max(alive) <= 3

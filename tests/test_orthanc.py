@@ -136,13 +136,14 @@ def test_scores_from_the_server_and_from_the_folder_are_equal_bit_for_bit(
 ) -> None:
     from medmm.config import EncoderConfig, RunConfig
     from medmm.read.sources.folder import read_folder
+    from medmm.score.here import in_process
     from pipelines.score import score_cases
     from tests.models import random_model
 
     model = random_model(RunConfig(encoders=EncoderConfig(image_size=96)))
     remote = read_server(orthanc.url, tmp_path / "retrieved", date="20260101-20261231", workers=1)
-    done = score_cases(model, remote, tmp_path / "remote", workers=1)
-    score_cases(model, read_folder(folder, workers=1), tmp_path / "local", workers=1)
+    done = score_cases(model.info, remote, tmp_path / "remote", in_process(model), workers=1)
+    score_cases(model.info, read_folder(folder, workers=1), tmp_path / "local", in_process(model), workers=1)
 
     assert (done.scored, done.refused) == (3, ())
     ours, theirs = said(tmp_path / "remote"), said(tmp_path / "local")

@@ -22,6 +22,7 @@ from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from medmm.read.pool import read_cases
 from medmm.score.cohort import Scored, score_cohort
+from medmm.score.here import in_process
 from medmm.store.store import Store
 from pipelines.cli import app
 from pipelines.score import score_folder
@@ -351,18 +352,21 @@ def test_progress_is_told_case_by_case(night: Night, tmp_path: Path) -> None:
     config = model.card.cohort.model_copy(update={"labels": None})
     cohort = read_cohort(only(night, tmp_path / "studies", "canary", "cut", "case-00001a"), config)
 
-    score_cohort(model, cohort, tmp_path / "out", lambda done, total: told.append((done, total)), workers=1)
+    engine = in_process(model)
+    score_cohort(
+        model.info, cohort, tmp_path / "out", lambda done, total: told.append((done, total)), engine, workers=1
+    )
 
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_two_models_in_one_folder_do_not_hide_each_others_work(night: Night, tmp_path: Path) -> None:
     model = Model.load(night.model / "model")
-    other = replace(model, model_id="b" * 12)
+    other = replace(model, digest="b" * 64)
     config = model.card.cohort.model_copy(update={"labels": None})
     cohort = read_cohort(only(night, tmp_path / "studies", "canary", "cut"), config)
     for one in (model, other, model):
-        done = score_cohort(one, cohort, tmp_path / "out", lambda done, total: None, workers=1)
+        done = score_cohort(one.info, cohort, tmp_path / "out", lambda done, total: None, in_process(one), workers=1)
 
     assert (done.scored, done.known) == (0, 1)
     with Store(tmp_path / "out" / "store.sqlite") as store:

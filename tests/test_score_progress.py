@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from medmm.score.cohort import score_cohort
+from medmm.score.here import in_process
 from medmm.score.lock import alone_in
 from medmm.score.progress import PROGRESS, is_running, tally_of, telling
 from pipelines.score import find_cases
@@ -129,17 +130,17 @@ def test_scoring_tells_how_far_it_is_without_a_word_of_the_cases_and_the_next_ru
     studies: Path, run: Run, tmp_path: Path
 ) -> None:
     model, out, whole = run.trained.model, tmp_path / "out", tmp_path / "whole"
-    cohort = find_cases(studies, model, out, workers=1)
+    cohort = find_cases(studies, model.card, out, workers=1)
     seen = []
 
     def look(done: int, total: int) -> None:
         seen.append((done, total, said(out)))
 
-    score_cohort(model, cohort, out, look, 1, stop=lambda: True)
+    score_cohort(model.info, cohort, out, look, in_process(model), 1, stop=lambda: True)
     left = (out / PROGRESS).read_text()
     cut_short = said(out)
-    score_cohort(model, cohort, out, look, 1)
-    score_cohort(model, cohort, whole, lambda done, total: None, 1)
+    score_cohort(model.info, cohort, out, look, in_process(model), 1)
+    score_cohort(model.info, cohort, whole, lambda done, total: None, in_process(model), 1)
 
     assert seen == [(n, 3, (n, 3, 0, True)) for n in (1, 2, 3)]
     assert cut_short == (1, 3, 0, False)

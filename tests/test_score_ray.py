@@ -21,13 +21,13 @@ from medmm.errors import ModelError, Reason
 from medmm.read.cohort import CaseRow
 from medmm.result import Refusal, ScoredCase
 from medmm.score import ray as engine
-from medmm.score.case import Beside
 from medmm.score.cohort import score_cohort
+from medmm.score.content import Beside
 from medmm.score.engine import Plan
 from medmm.score.ray import on_ray
-from medmm.score.worker import Order
+from medmm.score.worker import Held, answerer
 from pipelines.cli import app
-from pipelines.score import find_cases, memory_of, score_folder
+from pipelines.score import find_cases, score_folder
 from tests import dicom_files
 from tests.cohorts import Run, copy_cohort, table
 from tests.readers import unlucky
@@ -128,7 +128,7 @@ def test_a_run_that_loses_one_of_two_nodes_ends_with_the_same_bytes(
     few: Path, run: Run, whole: Path, cluster: Any, tmp_path: Path
 ) -> None:
     out, model = tmp_path / "out", run.trained.model
-    cohort = find_cases(few, model, out, workers=1)
+    cohort = find_cases(few, model.card, out, workers=1)
     lost = next(iter(cluster.worker_nodes))
 
     def lose_one() -> None:
@@ -139,9 +139,8 @@ def test_a_run_that_loses_one_of_two_nodes_ends_with_the_same_bytes(
         assert cores() == [1, 1]
         with ThreadPoolExecutor(1) as thread:
             losing = thread.submit(lose_one)
-            score_cohort(
-                model, cohort, out, lambda done, total: None, beside=Beside(memory_of(run.out)), engine=score_there
-            )
+            beside = Beside(similar=True)
+            score_cohort(model.info, cohort, out, lambda done, total: None, score_there, beside=beside)
         losing.result()
         until(lambda: cores() == [1])
 
@@ -161,28 +160,30 @@ def test_nothing_of_a_patient_and_no_case_is_named_in_what_ray_keeps(few: Path, 
 
 
 @pytest.fixture
-def order(few: Path, run: Run, tmp_path: Path) -> Iterator[Order]:
+def given(few: Path, run: Run, tmp_path: Path) -> Iterator[tuple[Held, Plan]]:
     """What a process of a node is given, here."""
     model = run.trained.model
-    plan = Plan(model, find_cases(few, model, tmp_path, workers=1).without_rows(), Beside(), tmp_path / "films")
-    yield Order.of(plan, run.out / "model", None)
+    cohort = find_cases(few, model.card, tmp_path, workers=1).without_rows()
+    yield Held(run.out / "model", None), Plan(model.model_id, cohort, Beside(), tmp_path / "films")
     with engine._child():
         engine._child.cache_clear()
 
 
-def test_a_process_that_finds_another_model_than_the_run_says_so(order: Order) -> None:
+def test_a_process_that_finds_another_model_than_the_run_says_so(given: tuple[Held, Plan]) -> None:
+    held, _ = given
+
     with pytest.raises(ModelError, match="another model than when the run began"):
-        replace(order, held=replace(order.held, model_id="b" * 12)).plan()
+        answerer(held, "b" * 12)
 
 
 def test_a_reader_that_dies_on_a_node_is_the_row_that_it_is_here_and_the_process_goes_on(
-    few: Path, run: Run, order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Path, run: Run, given: tuple[Held, Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "read_row", unlucky)
-    first = find_cases(few, run.trained.model, tmp_path, workers=1).rows[0]
+    first = find_cases(few, run.trained.model.card, tmp_path, workers=1).rows[0]
 
     killed, greedy, well = (
-        engine._work(order, replace(first, case_id=case_id)) for case_id in ("killed", "greedy", first.case_id)
+        engine._work(given, replace(first, case_id=case_id)) for case_id in ("killed", "greedy", first.case_id)
     )
 
     assert isinstance(killed, Refusal)

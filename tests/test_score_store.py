@@ -20,6 +20,7 @@ from medmm.read.cohort import Cohort
 from medmm.read.sources.folder import read_folder
 from medmm.result import Prediction, Refusal
 from medmm.score.cohort import Scored, score_cohort
+from medmm.score.here import in_process
 from medmm.score.shard import Shard
 from medmm.store.store import STORE, Store
 from medmm.write.picture import picture_path
@@ -47,11 +48,12 @@ class Night:
     whole: Path
 
     def cohort(self) -> Cohort:
-        return read_folder(self.studies, without_table(self.model), workers=1)
+        return read_folder(self.studies, without_table(self.model.card), workers=1)
 
     def score(self, out: Path, url: str | None, cohort: Cohort | None = None) -> Scored:
+        engine = in_process(self.model)
         return score_cohort(
-            self.model, cohort or self.cohort(), out, lambda done, total: None, workers=1, store_url=url
+            self.model.info, cohort or self.cohort(), out, lambda done, total: None, engine, workers=1, store_url=url
         )
 
 

@@ -30,8 +30,9 @@ from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.sources.folder import read_folder
 from medmm.read.sources.source import Source
 from medmm.score import reading
-from medmm.score.case import Beside
 from medmm.score.cohort import Scored
+from medmm.score.content import Beside
+from medmm.score.here import in_process
 from medmm.score.reading import read_rows
 from medmm.score.shard import Shard
 from medmm.score.watch import watch
@@ -110,8 +111,9 @@ def scored(studies: Path, run: Run, out: Path, *more: str) -> Result:
 def score(studies: Path, run: Run, out: Path) -> Scored:
     """The same without the command."""
     model = run.trained.model
-    cohort = find_cases(studies, model, out, workers=1)
-    return score_cases(model, cohort, out, workers=1, beside=Beside(memory_of(run.out)))
+    cohort = find_cases(studies, model.card, out, workers=1)
+    engine = in_process(model, memory_of(run.out))
+    return score_cases(model.info, cohort, out, engine, workers=1, beside=Beside(similar=True))
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -247,11 +249,11 @@ def test_a_study_that_goes_between_listing_and_reading_is_a_row_and_is_scored_wh
     cohort = read_folder(two)
     shutil.move(two / "a", tmp_path / "aside")
 
-    gone = score_cases(model, cohort, out, workers=1)
+    gone = score_cases(model.info, cohort, out, in_process(model), workers=1)
     quarantine = table(out / "quarantine.csv")
     shutil.move(tmp_path / "aside", two / "a")
-    back = score_cases(model, cohort, out, workers=1)
-    score_cases(model, cohort, whole, workers=1)
+    back = score_cases(model.info, cohort, out, in_process(model), workers=1)
+    score_cases(model.info, cohort, whole, in_process(model), workers=1)
 
     assert (gone.scored, [one.case_id for one in gone.refused]) == (1, ["a"])
     assert [(row["case_id"], row["code"]) for row in quarantine] == [("a", Reason.MISSING_STUDY)]
@@ -282,7 +284,8 @@ def test_a_reader_that_dies_and_one_that_wants_all_memory_are_rows_and_the_other
     rows = (*(replace(cohort.rows[0], case_id=case_id) for case_id in ("killed", "greedy")), *cohort.rows)
     monkeypatch.setattr(reading, "read_row", unlucky)
 
-    done = score_cases(run.trained.model, replace(cohort, rows=rows), tmp_path / "out", workers=1)
+    model = run.trained.model
+    done = score_cases(model.info, replace(cohort, rows=rows), tmp_path / "out", in_process(model), workers=1)
 
     refused = {row["case_id"]: row for row in table(tmp_path / "out" / "quarantine.csv")}
     assert done.scored == 2

@@ -10,7 +10,8 @@ from torch import nn
 
 from medmm.config import CohortConfig, FhirConfig, ImageRule, LabelColumns, NumberColumn
 from medmm.errors import ConfigError
-from medmm.model.folder import Card, Model
+from medmm.model.card import Card
+from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from pipelines.score import as_taught
 from tests.models import model_without_encoders
@@ -26,13 +27,13 @@ def taught(**more: Any) -> Model:
     """A model that was trained on such a cohort, as its folder gives it back."""
     model = model_without_encoders(nn.Identity())
     card = model.card.model_copy(update={"cohort": CohortConfig.model_validate(TAUGHT | more)})
-    return Model(Card.model_validate_json(card.model_dump_json()), model.network, model.encoders, model.model_id)
+    return Model(Card.model_validate_json(card.model_dump_json()), model.network, model.encoders, model.digest)
 
 
 def test_a_cohort_without_studies_and_notes_is_scored_as_it_was_trained(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text("case_id,patient_id,crp\nc1,p1,12\n", encoding="utf-8")
 
-    cohort = read_cohort(tmp_path, as_taught(taught(), tmp_path / "cohort.toml"))
+    cohort = read_cohort(tmp_path, as_taught(taught().card, tmp_path / "cohort.toml"))
 
     assert [row.cells["crp"] for row in cohort.rows] == ["12"]
     assert cohort.labels == ()
@@ -42,7 +43,7 @@ def test_a_column_in_another_unit_is_refused_and_not_read_as_the_models(tmp_path
     (tmp_path / "cohort.toml").write_text('[record]\ncrp = { unit = "mg/dL" }\n', encoding="utf-8")
 
     with pytest.raises(ConfigError) as caught:
-        as_taught(taught(), tmp_path / "cohort.toml")
+        as_taught(taught().card, tmp_path / "cohort.toml")
 
     assert "'crp' is in 'mg/dL' in cohort.toml, and the model knows it as in 'mg/L'" in str(caught.value)
 
@@ -56,7 +57,7 @@ def test_the_table_says_where_things_are_and_the_model_what_it_reads(tmp_path: P
         encoding="utf-8",
     )
 
-    config = as_taught(taught(fhir=FhirConfig(note_types=("34117-2",))), path)
+    config = as_taught(taught(fhir=FhirConfig(note_types=("34117-2",))).card, path)
 
     assert (config.case_id, config.time, config.record["crp"].taken) == ("nr", "made", "at")
     assert config.labels is None

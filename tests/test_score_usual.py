@@ -14,7 +14,8 @@ from medmm.model.folder import Model
 from medmm.read import READING
 from medmm.read.cohort import CaseRow, Cohort, read_case, read_cohort
 from medmm.result import Evidence
-from medmm.score.case import Beside, answer_case, content_of, encode_case, settings_of
+from medmm.score.case import answer_case, encode_case
+from medmm.score.content import Beside, content_of, settings_of
 from pipelines.score import as_taught
 from tests.cohorts import Run, copy_cohort
 
@@ -36,7 +37,7 @@ def table(sample: Path, folder: Path, model: Model, usual: str) -> Cohort:
     changed, count = re.subn(rf"(\[record.{CRP}\][^\[]*)usual = \[.*\]", rf"\1{usual}", said)
     assert count == 1
     (studies / "cohort.toml").write_text(changed)
-    return read_cohort(studies, as_taught(model, studies / "cohort.toml"))
+    return read_cohort(studies, as_taught(model.card, studies / "cohort.toml"))
 
 
 def evidence(model: Model, cohort: Cohort) -> Evidence:
@@ -45,7 +46,7 @@ def evidence(model: Model, cohort: Cohort) -> Evidence:
     bare: CaseRow = replace(row, study=None)
     content = content_of(bare, cohort.config, SPARE)
     waiting = encode_case(model, bare, read_case(cohort, bare), content, None, cohort.config)
-    return answer_case(model, waiting, SPARE).evidence
+    return answer_case(model, None, waiting, SPARE).evidence
 
 
 @pytest.mark.parametrize(("stated", "known"), [("usual = [0, 10]", (0.0, 10.0)), ("", (0.0, 5.0))])

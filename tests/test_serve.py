@@ -128,7 +128,7 @@ def packed(**members: bytes) -> bytes:
     return stream.getvalue()
 
 
-def here(model: Model, service: Service, film: Path, note: str = "") -> dict[str, float]:
+def in_process(model: Model, service: Service, film: Path, note: str = "") -> dict[str, float]:
     """Label -> probability, of the same case without the service."""
     row = CaseRow("c1", "", Source(film), note=note, cells={name: str(value) for name, value in RECORD.items()})
     (said,) = predict(model, [model.encode(read_case(Cohort(Path(), service.engine.config, ()), row))])
@@ -153,7 +153,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
 def test_a_case_is_answered_as_it_is_without_the_service(model: Model, service: Service, film: Path) -> None:
     answer = service.ask(parts(film, note=NOTE, record=RECORD))
 
-    assert told(answer) == pytest.approx(here(model, service, film, NOTE), abs=1e-9)
+    assert told(answer) == pytest.approx(in_process(model, service, film, NOTE), abs=1e-9)
     said = answer.json()
     assert said["present"] == ["image", "note", "record"]
     for finding in said["findings"]:
@@ -460,7 +460,7 @@ def test_of_32_clients_at_once_none_is_told_wrong(model: Model, service: Service
         answers = list(clients.map(lambda film: service.ask(parts(film, record=RECORD)), films))
 
     for film, answer in zip(films, answers, strict=True):
-        assert told(answer) == pytest.approx(here(model, service, film), abs=1e-9)
+        assert told(answer) == pytest.approx(in_process(model, service, film), abs=1e-9)
 
 
 def test_overload_is_told_and_survived(model: Model, film: Path, tmp_path: Path) -> None:

@@ -17,14 +17,15 @@ from medmm.explain.contribution import predict
 from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.similar import Memory
 from medmm.model.batch import Features
+from medmm.model.card import ModelInfo
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort, read_case, read_cohort
 from medmm.result import Prediction
-from medmm.score.case import Beside
 from medmm.score.cohort import score_cohort
+from medmm.score.content import Beside
 from medmm.score.here import one_thread
 from medmm.tensors import pixels_for
-from pipelines.score import as_taught, engine_on, load, memory_of
+from pipelines.score import as_taught, engine_on, has_memory, load, memory_of, model_folder
 
 STAGES = ("decode", "encode", "answer", "explain")
 BY_HAND = "by hand"
@@ -52,7 +53,7 @@ class Subject:
 
     def cohort(self, folder: Path) -> Cohort:
         """Read a table as `medmm score` does."""
-        return read_cohort(folder, as_taught(self.model, folder / "cohort.toml"))
+        return read_cohort(folder, as_taught(self.model.card, folder / "cohort.toml"))
 
     def cases(self, cohort: Cohort) -> list[Case]:
         """All of a cohort in memory, decoded.
@@ -69,21 +70,21 @@ class Subject:
             self.memory.nearest(self.model, features, case.patient_id)
 
 
-def score(subject: Subject, cohort: Cohort, out: Path) -> list[float]:
+def score(run: Path, cohort: Cohort, out: Path) -> list[float]:
     """Score a cohort as `medmm score` does; return when each case was done, in seconds.
 
     Raises:
         DataError: if a case is refused.
     """
     done: list[float] = []
-    with engine_on(None, subject.run) as engine:
+    with engine_on(None, run) as engine:
         scored = score_cohort(
-            subject.model,
+            ModelInfo.read(model_folder(run)),
             cohort,
             out,
             lambda number, total: done.append(time.perf_counter()),
-            beside=Beside(subject.memory),
-            engine=engine,
+            engine,
+            beside=Beside(has_memory(run)),
         )
     for refusal in scored.refused:
         raise DataError(refusal.case_id, refusal.code, refusal.problem, refusal.remedy)
@@ -93,7 +94,7 @@ def score(subject: Subject, cohort: Cohort, out: Path) -> list[float]:
 def end_to_end(subject: Subject, cohort: Cohort, out: Path) -> float:
     """Studies a second from files to a scored folder, explained, once it runs."""
     shutil.rmtree(out, ignore_errors=True)
-    done = score(subject, cohort, out)
+    done = score(subject.run, cohort, out)
     return _rate(done)
 
 

@@ -27,8 +27,6 @@ from medmm.model.folder import Model
 from medmm.model.fusion import Fusion, pattern_of
 from medmm.result import SimilarCase
 
-SIMILAR = "similar.safetensors"
-"""File of a run, beside its model and not in it: it knows the training cases by their ids."""
 _SALT = 16
 """Bytes."""
 _SMALLEST = 1e-6

@@ -21,7 +21,8 @@ from medmm.learn.calibrate import Decisions, calibrate, decide
 from medmm.learn.encode import Progress
 from medmm.learn.examples import encode, examples_of
 from medmm.learn.fit import Examples, infer
-from medmm.model.folder import Card, Model, limits_by_name
+from medmm.model.card import Card
+from medmm.model.folder import Model, limits_by_name
 from medmm.model.fusion import PATTERNS, Network
 from medmm.read.cohort import Cohort
 

@@ -18,7 +18,7 @@ import torch
 from medmm.case import MODALITIES
 from medmm.config import RunConfig
 from medmm.errors import CohortError, ConfigError, DataError
-from medmm.explain.similar import SIMILAR, Memory
+from medmm.explain.similar import Memory
 from medmm.files import write_whole
 from medmm.judge.comparison import Comparison, pooled
 from medmm.learn.adapt import adapt
@@ -30,8 +30,9 @@ from medmm.learn.processes import agree, is_main, rank, share, wait
 from medmm.learn.split import PARTS, Part, split_fold, split_patients, split_without_test
 from medmm.learn.systems import systems_of
 from medmm.learn.typical import typical_of
+from medmm.model.card import SIMILAR, Card
 from medmm.model.encode import Encoders, FeatureCache
-from medmm.model.folder import Card, Model, build_network, limits_by_name
+from medmm.model.folder import Model, build_network, limits_by_name
 from medmm.model.fusion import Fusion, Network
 from medmm.model.likeness import Likeness
 from medmm.read.cohort import Cohort

@@ -14,57 +14,31 @@ Nothing in it can run code: safetensors and JSON, and no remote code from a hub.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medmm.case import MODALITIES, Case
-from medmm.config import CohortConfig, Dials, NumberColumn, RunConfig
+from medmm.config import CohortConfig, RunConfig
 from medmm.errors import ModelError
 from medmm.files import write_whole
 from medmm.model.batch import Features, collate
+from medmm.model.card import CARD, LIKENESS, NETWORK, TYPICAL, Card, ModelInfo, digest_of
 from medmm.model.encode import TAUGHT, Encoders
 from medmm.model.fusion import PATTERNS, Network, modalities_of
 from medmm.model.heads import Widths
-from medmm.model.likeness import LIKENESS, Likeness
-from medmm.model.typical import TYPICAL, Typical
+from medmm.model.likeness import Likeness
+from medmm.model.typical import Typical
 from medmm.result import Limits
-from medmm.tensors import BINS, RecordBins
+from medmm.tensors import RecordBins
 
 T = TypeVar("T")
-
-
-class Card(Dials):
-    """model.json."""
-
-    format: Literal[3] = 3
-    medmm: str
-    """Version of medmm that trained the model."""
-    cohort: CohortConfig
-    run: RunConfig
-    thresholds: dict[str, float]
-    """For each label the probability at which it is flagged; chosen on validation cases."""
-    limits: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
-    """For each label and pattern of present modalities, as image+note: present_from and absent_to of result.Limits,
-    for the error of run.decision."""
-    prevalence: dict[str, float]
-    """Share of each label among the training cases in which it is stated."""
-    record_edges: dict[str, tuple[float, ...]]
-    """See RecordBins.edges."""
-    encoders: str
-    """Digest of all encoders and their settings."""
-    trained_on: str
-    """SHA-256 over the training cases' features and answers."""
-    cases: dict[str, int] = Field(default_factory=dict)
-    """Cases by part of the split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +48,8 @@ class Model:
     card: Card
     network: Network
     encoders: Encoders
-    model_id: str
-    """First 12 hexadecimal digits of the digest of model.json, network.safetensors, and what else was learnt."""
+    digest: str
+    """See ModelInfo.digest."""
     likeness: Likeness | None = None
     """What cases like the training cases look like; None of a model that never learnt it."""
     typical: Typical | None = None
@@ -88,21 +62,14 @@ class Model:
         Raises:
             ModelError: if the folder is not one, its files do not fit together, or its encoders are not the same.
         """
+        info = ModelInfo.read(folder)
+        card = info.card
         try:
-            card = Card.model_validate_json((folder / "model.json").read_text(encoding="utf-8"))
-            weights = load_file(folder / "network.safetensors")
-        except (FileNotFoundError, NotADirectoryError):
-            raise ModelError(f"{folder} is not a model folder", "Give the folder that 'medmm train' wrote") from None
-        except (ValidationError, UnicodeDecodeError) as problem:
-            reason = type(problem).__name__
-            raise ModelError(
-                f"{folder}/model.json cannot be read ({reason})", "Train again with this version"
-            ) from None
+            weights = load_file(folder / NETWORK)
         except Exception as problem:  # safetensors has an error class of its own that is not exported in every version
             raise ModelError(
                 f"{folder} holds damaged weights ({type(problem).__name__})", "Copy the folder again"
             ) from None
-        _check_names(folder, card)
         encoders = Encoders(card.run.encoders, folder)
         if encoders.digest != card.encoders:
             raise ModelError(
@@ -114,7 +81,7 @@ class Model:
         except RuntimeError:
             raise ModelError(f"{folder} holds weights of another shape", "Copy the whole folder again") from None
         likeness, typical = _kept(Likeness.load, folder / LIKENESS), _kept(Typical.load, folder / TYPICAL)
-        return cls(card, network.eval(), encoders, _identity(folder), likeness, typical)
+        return cls(card, network.eval(), encoders, info.digest, likeness, typical)
 
     @classmethod
     def save(
@@ -129,7 +96,7 @@ class Model:
         """Write the folder and give back the model that it holds."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-        write_whole(folder / "network.safetensors", lambda path: save_file(weights, path))
+        write_whole(folder / NETWORK, lambda path: save_file(weights, path))
         if not card.run.encoders.image.startswith("embedded:"):
             write_whole(folder / "image_encoder.safetensors", encoders.image.save)
         if encoders.volume is not None:
@@ -143,13 +110,23 @@ class Model:
         if typical is not None:
             write_whole(folder / TYPICAL, typical.save)
         content = card.model_dump_json(indent=2) + "\n"
-        write_whole(folder / "model.json", lambda path: path.write_text(content, encoding="utf-8"))
-        return cls(card, network.eval(), encoders, _identity(folder), likeness, typical)
+        write_whole(folder / CARD, lambda path: path.write_text(content, encoding="utf-8"))
+        return cls(card, network.eval(), encoders, digest_of(folder), likeness, typical)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model without its weights."""
+        return ModelInfo(self.card, self.digest)
+
+    @property
+    def model_id(self) -> str:
+        """See ModelInfo.model_id."""
+        return self.info.model_id
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the labels, in the order of every output."""
-        return () if self.card.cohort.labels is None else self.card.cohort.labels.names
+        """See Card.labels."""
+        return self.card.labels
 
     @property
     def bins(self) -> RecordBins:
@@ -171,17 +148,6 @@ class Model:
         """Calibrated log-odds of each label: (B, L) float64."""
         answer: Tensor = self.network(collate(cases))
         return answer
-
-
-def _check_names(folder: Path, card: Card) -> None:
-    """Every label has its threshold, every number of the record its edges."""
-    labels = card.cohort.labels.names if card.cohort.labels else ()
-    numbers = {name for name, column in card.cohort.record.items() if isinstance(column, NumberColumn)}
-    whole = all(len(edges) == BINS + 1 for edges in card.record_edges.values())
-    if set(card.thresholds) != set(labels) or set(card.record_edges) != numbers or not whole:
-        raise ModelError(
-            f"{folder}/model.json does not fit together: thresholds or record edges", "Copy the folder again"
-        )
 
 
 def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> Network:
@@ -232,11 +198,3 @@ def limits_by_name(labels: Sequence[str], limits: np.ndarray) -> dict[str, dict[
         }
         for i, label in enumerate(labels)
     }
-
-
-def _identity(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in ("model.json", "network.safetensors", LIKENESS, TYPICAL):
-        if (folder / name).exists():
-            digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:12]

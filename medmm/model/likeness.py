@@ -37,8 +37,6 @@ from medmm.errors import ModelError
 from medmm.model.batch import COLUMN, PRIOR, ROW, Features, collate
 from medmm.model.heads import Pool
 
-LIKENESS = "likeness.safetensors"
-"""File of a model folder."""
 _AXES = 64
 """Most axes of a distance; at most a quarter of the cases."""
 _GRID = 6

@@ -17,8 +17,6 @@ from torch import Tensor
 from medmm.config import Flips
 from medmm.tensors import turnings
 
-TYPICAL = "typical.safetensors"
-"""File of a model folder."""
 VIEWS = 3
 """See `view_index`."""
 _FEWEST = 10

@@ -6,38 +6,50 @@ matrix product rounds by the size of the batch, and then the last digits of a ca
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medmm.case import Case, RecordValue, Study
 from medmm.config import CohortConfig, NumberColumn
+from medmm.errors import DataError
 from medmm.explain.contribution import predict
 from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.similar import Memory
 from medmm.model.batch import Features, ImageLayout
 from medmm.model.folder import Model
 from medmm.model.quality import quality_doubts
-from medmm.read import READING
 from medmm.read.cohort import CaseRow
 from medmm.read.sources.source import Source
-from medmm.result import Evidence, Film, Origin, ScoredCase, Span
-from medmm.score.reading import inputs_of
+from medmm.result import Evidence, Film, Origin, Refusal, ScoredCase, Span
+from medmm.score.content import Beside, content_from
+from medmm.score.engine import Plan
+from medmm.score.reading import Read
 from medmm.slices import part_of, pictures_of
+from medmm.tensors import pixels_for
 from medmm.write.picture import write_picture
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What is given beside every prediction."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Answerer:
+    """Who answers."""
 
-    memory: Memory | None = None
-    """Training cases to compare with."""
-    deletions: bool = False
-    """Whether it is said of flagged findings without what they would not be."""
-    explained: bool = True
-    """Whether findings have overlays and the worth of words and record values."""
+    model: Model
+    memory: Memory | None
+    """Training cases to compare with, if that is asked for."""
+
+    @property
+    def enough(self) -> int:
+        """Pixels of a film's shorter side that the model asks for."""
+        return pixels_for(self.model.encoders.image.size)
+
+    def answered(self, plan: Plan, row: CaseRow, read: Read | DataError) -> ScoredCase | Refusal:
+        """What is kept of a row that was read, or could not be."""
+        if isinstance(read, DataError):
+            return Refusal.of(read)
+        content = content_from(read.inputs, plan.cohort.config, plan.beside)
+        waiting = encode_case(self.model, row, read.case, content, plan.films, plan.cohort.config)
+        return answer_case(self.model, self.memory, waiting, plan.beside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,26 +69,6 @@ class Waiting:
     usual: Mapping[str, Span]
 
 
-def content_of(row: CaseRow, config: CohortConfig, beside: Beside) -> str:
-    """SHA-256 over everything that the prediction is made from but the model, and over what is asked of it.
-
-    What cannot be read is refused later, by its reader.
-    """
-    return content_from(inputs_of(row), config, beside)
-
-
-def content_from(inputs: str, config: CohortConfig, beside: Beside) -> str:
-    """The same of a row whose `inputs_of` are known."""
-    asked = {"deletions": beside.deletions, "similar": beside.memory is not None}
-    return hashlib.sha256(repr((inputs, settings_of(config), asked)).encode()).hexdigest()
-
-
-def settings_of(config: CohortConfig) -> str:
-    """SHA-256 over how files and cells are read; not over what the columns of a table are called."""
-    read = config.model_dump_json(include={"images", "sections_left_out", "timezone", "record", "fhir"})
-    return hashlib.sha256(repr((READING, read)).encode()).hexdigest()
-
-
 def encode_case(
     model: Model, row: CaseRow, case: Case, content: str, films: Path | None, config: CohortConfig
 ) -> Waiting:
@@ -86,7 +78,7 @@ def encode_case(
         model: the one that will answer.
         row: where the case came from.
         case: read from it.
-        content: from `content_of`.
+        content: see medmm.score.content.
         films: folder of the pictures; None to write none.
         config: by which the case was read.
     """
@@ -136,15 +128,15 @@ def _origin(source: Source | None, study: Study | None, config: CohortConfig) ->
     return Origin(str(source.path.absolute()), source.members, study.header, windows)
 
 
-def answer_case(model: Model, case: Waiting, beside: Beside) -> ScoredCase:
-    """Answer an encoded case, and explain the answer."""
+def answer_case(model: Model, memory: Memory | None, case: Waiting, beside: Beside) -> ScoredCase:
+    """Answer an encoded case, and explain the answer; `memory` has the training cases to compare with."""
     (answer,) = predict(model, [case.features])
     columns = model.card.cohort.record.items()
     units = {name: column.unit for name, column in columns if isinstance(column, NumberColumn)}
     flips = [finding.label for finding in answer.flagged] if beside.deletions else []
     look = worth_a_look(answer)
     explanations = explain(model, case.features, case.note, look, flips) if beside.explained else ()
-    similar = beside.memory.nearest(model, case.features, case.patient_id) if beside.memory else ()
+    similar = memory.nearest(model, case.features, case.patient_id) if memory and beside.similar else ()
     evidence = Evidence(
         case.films, case.note, case.record, units, explanations, similar, case.study, case.prior, case.usual
     )

@@ -24,12 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medmm.files import remove_unfinished
-from medmm.model.folder import Model
+from medmm.model.card import ModelInfo
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.result import Refusal
-from medmm.score.case import Beside, content_of
+from medmm.score.content import Beside, content_of
 from medmm.score.engine import Engine, Plan
-from medmm.score.here import score_here
 from medmm.score.lock import alone_in
 from medmm.score.manifest import MANIFEST, write_manifest
 from medmm.score.progress import telling
@@ -53,27 +52,27 @@ class Scored:
 
 
 def score_cohort(
-    model: Model,
+    model: ModelInfo,
     cohort: Cohort,
     out: Path,
     progress: Progress,
+    engine: Engine,
     workers: int | None = None,
     beside: Beside = Beside(),  # noqa: B008  # frozen
     stop: Callable[[], bool] = lambda: False,
-    engine: Engine = score_here,
     store_url: str | None = None,
 ) -> Scored:
     """Score every case that is not in the store yet, then write the tables of all that are.
 
     Args:
-        model: ready to answer.
+        model: the one that the engine answers with.
         cohort: read with the record columns of the model.
         out: made if it is not there. A run that was stopped goes on where it was.
         progress: told after each case.
+        engine: who reads and answers, and where.
         workers: processes at a time; one a core if None.
         beside: what else is given with each.
         stop: asked after each case; if true, the others are left for the next run.
-        engine: who reads and answers, and where.
         store_url: of a database instead of the store in `out`. The tables then have the cases that runs into `out` were
             given, and no others that are in it.
 
@@ -97,7 +96,7 @@ def score_cohort(
                 else:
                     yield row
 
-        plan = Plan(model, cohort.without_rows(), beside, out / FILMS)
+        plan = Plan(model.model_id, cohort.without_rows(), beside, out / FILMS)
         for _, answer in engine(plan, left(), workers):
             if isinstance(answer, Refusal):
                 refused.append(answer)
@@ -127,7 +126,7 @@ def _ours(out: Path, cohort: Cohort) -> list[str]:
 
 
 def _write_tables(
-    out: Path, store: Store, ours: Sequence[str] | None, model: Model, cohort: Cohort, beside: Beside
+    out: Path, store: Store, ours: Sequence[str] | None, model: ModelInfo, cohort: Cohort, beside: Beside
 ) -> None:
     """Everything that the store says of a model, or of some cases, for others to read."""
     predictions = store.predictions(model.model_id, ours)

@@ -15,9 +15,9 @@ from medmm.errors import DataError
 from medmm.read.cohort import CaseRow
 from medmm.read.pool import MEMORY_BYTES, TIMEOUT_S, in_children, preload
 from medmm.result import Refusal, ScoredCase
-from medmm.score.engine import Answered, Engine, Plan, answered
+from medmm.score.engine import Answered, Engine, Plan
 from medmm.score.reading import read_row
-from medmm.score.worker import Order
+from medmm.score.worker import Held, answerer
 
 _TIMEOUT_S = 2 * TIMEOUT_S
 """Loading the model, reading the first case and answering it."""
@@ -27,6 +27,7 @@ _MEMORY_BYTES = 2 * MEMORY_BYTES
 LIBRARIES = (
     __name__,
     "efficientnet_lite_pytorch",
+    "medmm.score.case",
     "monai.transforms",
     "torchvision.models",
     "transformers.models.bert.modeling_bert",
@@ -42,15 +43,12 @@ def on_cores(model: Path, memory: Path | None) -> Engine:
         memory: the file of training cases to compare with; None to compare with none.
     """
     preload(LIBRARIES)
-    return partial(_score, model, memory)
+    return partial(_score, Held(model, memory))
 
 
-def _score(
-    model: Path, memory: Path | None, plan: Plan, rows: Iterable[CaseRow], workers: int | None
-) -> Iterator[Answered]:
-    order = Order.of(plan, model, memory)
+def _score(held: Held, plan: Plan, rows: Iterable[CaseRow], workers: int | None) -> Iterator[Answered]:
     sent, kept = tee(rows)
-    jobs = ((row.case_id, (order, row)) for row in sent)
+    jobs = ((row.case_id, (held, plan, row)) for row in sent)
     answers = in_children(answer, jobs, workers, _TIMEOUT_S, _MEMORY_BYTES, preloaded=LIBRARIES)
     for row, (_, found) in zip(kept, answers, strict=True):
         match found:
@@ -62,18 +60,18 @@ def _score(
                 yield row, found
 
 
-def answer(order: Order, row: CaseRow) -> ScoredCase | Refusal | Exception:
+def answer(held: Held, plan: Plan, row: CaseRow) -> ScoredCase | Refusal | Exception:
     """Read and answer one case, in a process of its own.
 
     What goes wrong with the case is raised and becomes a reason; what goes wrong with the run, as a full disk does, is
     returned, since it must end the run.
     """
     try:
-        plan = order.plan()
+        loaded = answerer(held, plan.model_id)
     except Exception as problem:
         return problem
-    read = read_row(plan.cohort, row, plan.enough)
+    read = read_row(plan.cohort, row, loaded.enough)
     try:
-        return answered(plan, row, read)
+        return loaded.answered(plan, row, read)
     except Exception as problem:
         return problem

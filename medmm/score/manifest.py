@@ -14,9 +14,8 @@ from pathlib import Path
 
 from medmm.config import CohortConfig
 from medmm.files import write_whole
-from medmm.model.encoders import state_digest
-from medmm.model.folder import Model
-from medmm.score.case import Beside, settings_of
+from medmm.model.card import ModelInfo
+from medmm.score.content import Beside, settings_of
 from medmm.write.tables import CSV, PARQUET, QUARANTINE
 
 MANIFEST = "manifest.json"
@@ -25,7 +24,9 @@ _PACKAGES = ("medmm", "imagecodecs", "numpy", "pillow", "pydicom", "pylibjpeg-op
 """Those whose version may change a number."""
 
 
-def write_manifest(out: Path, model: Model, config: CohortConfig, beside: Beside, *, scored: int, refused: int) -> None:
+def write_manifest(
+    out: Path, model: ModelInfo, config: CohortConfig, beside: Beside, *, scored: int, refused: int
+) -> None:
     """Write manifest.json, after the tables.
 
     Args:
@@ -40,12 +41,12 @@ def write_manifest(out: Path, model: Model, config: CohortConfig, beside: Beside
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "model": {
             "id": model.model_id,
-            "network": state_digest(model.network),
+            "sha256": model.digest,
             "encoders": model.card.encoders,
             "trained_by": model.card.medmm,
         },
         "config": settings_of(config),
-        "asked": {"deletions": beside.deletions, "similar": beside.memory is not None},
+        "asked": {"deletions": beside.deletions, "similar": beside.similar},
         "cases": {"scored": scored, "refused": refused},
         "sha256": {name: _digest(out / name) for name in (PARQUET, CSV, QUARANTINE)},
     }

@@ -25,9 +25,9 @@ from medmm.read.cohort import CaseRow
 from medmm.read.pool import Children
 from medmm.read.sources.source import Source
 from medmm.result import Refusal, ScoredCase
-from medmm.score.engine import Answered, Engine, Plan, answered
+from medmm.score.engine import Answered, Engine, Plan
 from medmm.score.reading import read_row
-from medmm.score.worker import Order
+from medmm.score.worker import Held, answerer
 
 LOCAL = "local"
 """Instead of an address: a Ray on this machine that lasts as long as the run."""
@@ -55,7 +55,7 @@ def on_ray(model: Path, memory: Path | None, address: str = LOCAL) -> Iterator[E
     if ours:
         _connect(ray, address)
     try:
-        yield partial(_score, model.absolute(), memory.absolute() if memory else None)
+        yield partial(_score, Held(model.absolute(), memory.absolute() if memory else None))
     finally:
         if ours:
             ray.shutdown()
@@ -80,9 +80,7 @@ def _connect(ray: ModuleType, address: str) -> None:
         raise ConfigError(f"no Ray answers at '{address}'", remedy) from None
 
 
-def _score(
-    model: Path, memory: Path | None, plan: Plan, rows: Iterable[CaseRow], workers: int | None
-) -> Iterator[Answered]:
+def _score(held: Held, plan: Plan, rows: Iterable[CaseRow], workers: int | None) -> Iterator[Answered]:
     """The engine: cases to the cluster as there is room, answers in their order."""
     import ray
 
@@ -91,12 +89,12 @@ def _score(
     if not places:
         raise ConfigError("no node of the Ray cluster has a core to give", "Add one with `ray start --address`")
     work = ray.remote(num_cpus=1, max_retries=_TRIES - 1)(_work)
-    order = ray.put(Order.of(plan, model, memory))
+    same = ray.put((held, replace(plan, films=plan.films.absolute())))
     ahead = workers or max(_AHEAD, 4 * places)
     begun: deque[tuple[CaseRow, Any]] = deque()
     try:
         for row in rows:
-            begun.append((row, work.remote(order, _absolute(row))))
+            begun.append((row, work.remote(same, _absolute(row))))
             if len(begun) >= ahead:
                 yield _next(begun)
         while begun:
@@ -136,11 +134,12 @@ def _next(begun: deque[tuple[CaseRow, Any]]) -> Answered:
         return row, Refusal(row.case_id, Reason.CRASH, problem, "Check the study with a DICOM viewer")
 
 
-def _work(order: Order, row: CaseRow) -> ScoredCase | Refusal:
+def _work(same: tuple[Held, Plan], row: CaseRow) -> ScoredCase | Refusal:
     """Runs in a process of a node: read a case in its child, and answer it."""
-    plan = order.plan()
-    _, read = _child().start(row.case_id, read_row, (order.cohort, row, plan.enough))()
-    return answered(plan, row, read)
+    held, plan = same
+    loaded = answerer(held, plan.model_id)
+    _, read = _child().start(row.case_id, read_row, (plan.cohort, row, loaded.enough))()
+    return loaded.answered(plan, row, read)
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,8 @@ from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.pool import MEMORY_BYTES, TIMEOUT_S, Children
 from medmm.result import ScoredCase
-from medmm.score.case import Beside, answer_case, content_of, encode_case
+from medmm.score.case import answer_case, encode_case
+from medmm.score.content import Beside, content_of
 from medmm.serve.bundle import read_bundle
 from medmm.serve.problem import RequestError
 from medmm.tensors import pixels_for
@@ -116,7 +117,8 @@ class Engine:
         content = content_of(row, self.config, beside)
 
         def answered() -> ScoredCase:
-            return answer_case(self.model, encode_case(self.model, row, case, content, None, self.config), beside)
+            waiting = encode_case(self.model, row, case, content, None, self.config)
+            return answer_case(self.model, None, waiting, beside)
 
         return self._answerer.submit(answered).result()
 
