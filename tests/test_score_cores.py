@@ -1,10 +1,13 @@
 """A process for each core answers as one process does, and nothing that befalls a process befalls the run."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from medmm.errors import ModelError, Reason
 from medmm.read.cohort import Cohort
@@ -18,6 +21,14 @@ from pipelines.score import find_cases, memory_of, score_cases
 from tests import dicom_files
 from tests.cohorts import Run, copy_cohort, table
 from tests.readers import unlucky_worker
+
+HANDS_OUT = """
+import sys
+from pathlib import Path
+from pipelines.score import score_folder
+done = score_folder(*map(Path, sys.argv[1:]), workers=1)
+print(done.scored, {"torch", "transformers"} & set(sys.modules))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +103,14 @@ def test_a_model_that_was_replaced_meanwhile_ends_the_run(one: Cohort, run: Run,
 
     with pytest.raises(ModelError, match="another model"):
         score_cases(run.trained.model.info, one, tmp_path / "out", on_cores(other, None), workers=1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is used by the command itself")
+def test_the_command_that_hands_out_cases_holds_neither_torch_nor_a_model(
+    one: Cohort, run: Run, tmp_path: Path
+) -> None:
+    places = [str(one.folder), str(run.out), str(tmp_path / "out")]
+
+    told = subprocess.run([sys.executable, "-c", HANDS_OUT, *places], capture_output=True, text=True, check=True).stdout
+
+    assert told.splitlines()[-1] == "1 set()"

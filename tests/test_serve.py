@@ -479,9 +479,12 @@ def test_overload_is_told_and_survived(model: Model, film: Path, tmp_path: Path)
 
 
 def test_nothing_of_a_patient_is_in_the_log_or_left_on_the_disk(
-    service: Service, film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    service: Service, film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG, "medmm")
+    access = logging.getLogger("uvicorn.access")  # off, as the service has it: libraries of other tests may turn it on
+    monkeypatch.setattr(access, "propagate", False)
+    monkeypatch.setattr(access, "handlers", [])
     BROKEN["pixels cut short"][2](tmp_path / "CANARYNAME.dcm")
 
     answers = [service.ask(parts(film, note=NOTE)), service.ask(parts(tmp_path / "CANARYNAME.dcm"))]

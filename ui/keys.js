@@ -7,6 +7,7 @@ const LOOK_AGAIN_MS = 20;
 let said = null;
 let struck = [];
 let timer = 0;
+let met = null;
 
 /** The element that a key is meant for, in a shadow tree too. */
 const target = (event) => event.composedPath()[0];
@@ -28,13 +29,20 @@ function act() {
     const widget = document.querySelector(`.st-key-${said.keys[name]} :is(button, input, textarea)`);
     if (performance.now() > until) struck = [];
     else if (!toField && (seen() !== on || !(name in said.keys))) struck.shift();
-    else if (!widget || said.seen !== seen()) return (timer = setTimeout(act, LOOK_AGAIN_MS));
+    else if (!widget || said.seen !== seen() || (toField && !known(widget))) return (timer = setTimeout(act, LOOK_AGAIN_MS));
     else {
       struck.shift();
       if (toField) write(widget);
       else widget.click();
     }
   }
+}
+
+/** Whether a field was there at the last look: one that was drawn just now still empties itself once. */
+function known(field) {
+  const was = met;
+  met = field;
+  return was === field;
 }
 
 /** Go to a field, with what was struck on the way there. */
