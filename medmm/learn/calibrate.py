@@ -6,8 +6,9 @@ no others. N cases, M modalities, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -120,7 +121,7 @@ def _beta(logits: Tensor, targets: Tensor) -> Curve:
     return scale, shift, _free(logits)
 
 
-def _bounded(logits: Tensor, targets: Tensor) -> Curve:
+def _bounded(logits: Tensor, targets: Tensor, platt: Curve) -> Curve:
     """Platt's line between two bounds (N, 1): the four-parameter logistic curve, from Platt's on.
 
     A film alone may show one of two things that a label needs: however clear it is, the label is never sure.
@@ -129,7 +130,7 @@ def _bounded(logits: Tensor, targets: Tensor) -> Curve:
 
     stated = torch.isfinite(targets[:, 0])
     z, y = logits[stated, 0].double().numpy(), targets[stated, 0].double().numpy()
-    scale, shift, _ = _platt(logits, targets)
+    scale, shift, _ = platt
 
     def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
         slope, level, low, high = at
@@ -155,18 +156,18 @@ def _free(logits: Tensor) -> Tensor:
     return torch.tensor([0.0, 1.0])[:, None].repeat(1, logits.shape[1])
 
 
-_CURVES: Mapping[str, Callable[[Tensor, Tensor], Curve]] = {
-    "none": _none,
-    "temperature": _temperature,
-    "Platt": _platt,
-    "beta": _beta,
-    "Platt between bounds": _bounded,
-}
-"""From the plainest; of two that are as good the plainer is taken."""
+def _curves(logits: Tensor, targets: Tensor) -> Iterator[Curve]:
+    """All that are tried, fitted to logits and targets (N, 1), from the plainest."""
+    yield _none(logits, targets)
+    yield _temperature(logits, targets)
+    platt = _platt(logits, targets)
+    yield platt
+    yield _beta(logits, targets)
+    yield _bounded(logits, targets, platt)
 
 
 def _choose(logits: Tensor, targets: Tensor, fold_of: np.ndarray, *, knows: bool) -> Curve:
-    """The best curve of one label, logits and targets (N, 1), fitted to all cases.
+    """The best curve of one label, fitted to all cases; of two that are as good the plainer.
 
     Args:
         logits: (N, 1).
@@ -177,13 +178,14 @@ def _choose(logits: Tensor, targets: Tensor, fold_of: np.ndarray, *, knows: bool
     if not knows:
         scale, shift = fit_weights(logits[:, None], _softened(targets), False, _RIDGE)
         return torch.ones(2, 1), shift + (scale[0] - 1) * logits[:1].mean(dim=0), _free(logits)
-    losses = dict.fromkeys(_CURVES, 0.0)
+    losses = []
     for fold in np.unique(fold_of):
         outside = torch.from_numpy(fold_of == fold)
-        for name, fit in _CURVES.items():
-            curve = fit(logits[~outside], _softened(targets[~outside]))
-            losses[name] += float(losses_of(bent(logits[outside], *curve), targets[outside], False).sum())
-    return _CURVES[min(losses, key=lambda name: losses[name])](logits, _softened(targets))
+        curves = _curves(logits[~outside], _softened(targets[~outside]))
+        said = [bent(logits[outside], *curve) for curve in curves]
+        losses.append([float(losses_of(one, targets[outside], False).sum()) for one in said])
+    best = int(np.argmin(np.sum(losses, axis=0)))
+    return next(islice(_curves(logits, _softened(targets)), best, None))
 
 
 def _softened(targets: Tensor) -> Tensor:
