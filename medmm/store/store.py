@@ -98,7 +98,7 @@ class Store:
                     content=case.content,
                     scored_at=_now(),
                     said=json.dumps({name: getattr(said, name) for name in _SAID}),
-                    evidence=json.dumps(evidence_out(case.evidence), allow_nan=False),
+                    evidence=evidence_out(case.evidence),
                     absent=absent_out(said),
                     doubts=len(said.doubts),
                 )

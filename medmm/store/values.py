@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,12 +47,17 @@ def absent_out(prediction: Prediction) -> str:
 
 def finding_out(prediction_id: int | None, place: int, finding: Finding) -> dict[str, object]:
     """A finding as a row of its table."""
-    values = asdict(finding) | {
-        "contributions": json.dumps([asdict(c) for c in finding.contributions]),
-        "limits": None if finding.limits is None else json.dumps(asdict(finding.limits)),
+    values = _by_name(finding) | {
+        "contributions": json.dumps(finding.contributions, default=_by_name),
+        "limits": None if finding.limits is None else json.dumps(finding.limits, default=_by_name),
         "called": finding.call,
     }
     return {"prediction_id": prediction_id, "place": place, **values}
+
+
+def _by_name(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass, as JSON wants them; what it holds itself JSON asks for in turn."""
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def finding_in(row: Any) -> Finding:
@@ -73,30 +78,31 @@ def prediction_in(row: Any, model_id: str, findings: Sequence[Finding]) -> Predi
     return Prediction(row.case_id, model_id, tuple(findings), **said)
 
 
-def evidence_out(evidence: Evidence) -> dict[str, Any]:
-    """Plain values; a cell where the model did not look is null."""
+def evidence_out(evidence: Evidence) -> str:
+    """As JSON; a cell where the model did not look is null."""
     explanations = [
         {
             "label": e.label,
             "method": e.method,
-            "overlays": [{"cells": _cells_out(o.cells), "placement": asdict(o.placement)} for o in e.overlays],
+            "overlays": [{"cells": _cells_out(o.cells), "placement": o.placement} for o in e.overlays],
             "words": [[w.start, w.end, w.log_odds] for w in e.words],
             "record": dict(e.record),
-            "deletion": None if e.deletion is None else asdict(e.deletion),
+            "deletion": e.deletion,
         }
         for e in evidence.explanations
     ]
-    return {
-        "films": [asdict(film) for film in evidence.films],
+    kept = {
+        "films": evidence.films,
         "note": evidence.note,
         "record": dict(evidence.record),
         "units": dict(evidence.units),
         "explanations": explanations,
-        "similar": [asdict(one) for one in evidence.similar],
-        "study": None if evidence.study is None else asdict(evidence.study),
-        "prior": None if evidence.prior is None else asdict(evidence.prior),
+        "similar": evidence.similar,
+        "study": evidence.study,
+        "prior": evidence.prior,
         "usual": dict(evidence.usual),
     }
+    return json.dumps(kept, default=_by_name, allow_nan=False)
 
 
 def _cells_out(cells: np.ndarray) -> list[list[float | None]]:
