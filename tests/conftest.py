@@ -31,8 +31,8 @@ Kept = tuple[Comparison, tuple[DataError, ...], np.ndarray | None, Diary]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores: tests of the screen and of other programs wait for them half of the time."""
-    return (os.cpu_count() or 1) + 1
+    """Twice as many as cores: tests of the screen and of other programs wait for them half of the time."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 from errno import ENOSPC
 
+from medmm.errors import ModelError
 from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.pool import MEMORY_BYTES
 from medmm.result import Refusal, ScoredCase
@@ -22,6 +23,16 @@ def unlucky(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
     if row.case_id == "greedy":
         bytearray(2 * MEMORY_BYTES)
     return Read(read_case(cohort, row, enough), inputs_of(row))
+
+
+def die() -> None:
+    """Take the process with it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def disagree() -> None:
+    """Find another model than the run's."""
+    raise ModelError("one model", "Another")
 
 
 def unlucky_worker(held: Held, plan: Plan, row: CaseRow) -> ScoredCase | Refusal | Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections import deque
@@ -30,7 +29,7 @@ from pipelines.cli import app
 from pipelines.score import find_cases, score_folder
 from tests import dicom_files
 from tests.cohorts import Run, copy_cohort, table
-from tests.readers import unlucky
+from tests.readers import die, disagree, unlucky
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'medmm[ray]'")
 CASES, CUT = 10, "cut-short"
@@ -114,14 +113,6 @@ def test_a_case_that_takes_its_process_with_it_every_time_is_refused_and_what_is
     assert (refused.case_id, refused.code) == ("fatal", Reason.CRASH)
     assert str(thrown.value) == "one model. Another."
     assert str(answered) == "answer"
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def disagree() -> None:
-    raise ModelError("one model", "Another")
 
 
 def test_a_run_that_loses_one_of_two_nodes_ends_with_the_same_bytes(

@@ -165,8 +165,8 @@ def test_a_run_that_was_killed_goes_on_where_it_was(night: Night, url: str, tmp_
     out, command = tmp_path / "out", tmp_path / "dies.py"
     command.write_text(DIES)
     arguments = ["score", str(night.studies), "--model", str(night.folder), "--out", str(out), "--workers=1"]
-    third_film = [sys.executable, str(command), "3", *arguments, "--store", url]
-    killed = subprocess.run(third_film, check=False, capture_output=True)
+    last_film = [sys.executable, str(command), str(len(CASES)), *arguments, "--store", url]
+    killed = subprocess.run(last_film, check=False, capture_output=True)
     predictions, _, _ = kept(url, night.model)
 
     done = night.score(out, url)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from medmm.config import CohortConfig, Dials, NumberColumn, RunConfig
 from medmm.errors import ModelError
@@ -70,11 +71,12 @@ class ModelInfo:
         """Read what a model folder says of its model.
 
         Raises:
-            ModelError: if the folder is not one, or model.json cannot be read or does not fit together.
+            ModelError: if the folder is not one, its files are damaged, or model.json does not fit together.
         """
         try:
             card = Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
-            digest = digest_of(folder)
+            with safe_open(folder / NETWORK, framework="np"):
+                digest = digest_of(folder)
         except (FileNotFoundError, NotADirectoryError):
             raise ModelError(f"{folder} is not a model folder", "Give the folder that 'medmm train' wrote") from None
         except (ValidationError, UnicodeDecodeError) as problem:
@@ -82,6 +84,8 @@ class ModelInfo:
             raise ModelError(
                 f"{folder}/model.json cannot be read ({reason})", "Train again with this version"
             ) from None
+        except SafetensorError:
+            raise ModelError(f"{folder} holds damaged weights", "Copy the folder again") from None
         _check_names(folder, card)
         return cls(card, digest)
 

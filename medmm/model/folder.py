@@ -64,12 +64,6 @@ class Model:
         """
         info = ModelInfo.read(folder)
         card = info.card
-        try:
-            weights = load_file(folder / NETWORK)
-        except Exception as problem:  # safetensors has an error class of its own that is not exported in every version
-            raise ModelError(
-                f"{folder} holds damaged weights ({type(problem).__name__})", "Copy the folder again"
-            ) from None
         encoders = Encoders(card.run.encoders, folder)
         if encoders.digest != card.encoders:
             raise ModelError(
@@ -77,7 +71,7 @@ class Model:
             )
         network = build_network(card.cohort, card.run, encoders)
         try:
-            network.load_state_dict(weights)
+            network.load_state_dict(load_file(folder / NETWORK))
         except RuntimeError:
             raise ModelError(f"{folder} holds weights of another shape", "Copy the whole folder again") from None
         likeness, typical = _kept(Likeness.load, folder / LIKENESS), _kept(Typical.load, folder / TYPICAL)
