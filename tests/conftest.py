@@ -28,17 +28,29 @@ from tests.cohorts import PATIENTS, SEED, Diary, Run, train_small
 T = TypeVar("T")
 Kept = tuple[Comparison, tuple[DataError, ...], np.ndarray | None, Diary]
 """What a run is beside its folder."""
+_FEW = 12
+"""Tests of a file that is mostly long ones."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many as cores: tests of the screen and of other programs wait for them half of the time."""
-    return 2 * (os.cpu_count() or 1)
+    """One more than cores: tests of the screen and of other programs wait for them half of the time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of few tests come first: theirs are the long ones, and none should be left for one core at the end."""
+    """Files of few tests come first: theirs are the long ones, and none should be left for one core at the end.
+
+    The very first makes what the session shares, and those beside it need nothing of that, or all would wait for it.
+    """
     tests = Counter(item.path for item in items)
-    items.sort(key=lambda item: (tests[item.path], item.path))
+    shared = {item.path for item in items if "shared" in getattr(item, "fixturenames", ())}
+    maker = min(shared, key=lambda path: (tests[path], path), default=None)
+
+    def place(item: pytest.Item) -> tuple[object, ...]:
+        path = item.path
+        return path != maker, tests[path] > _FEW, path in shared, tests[path], path
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +77,9 @@ def sample(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def features(shared: Path) -> Path:
     """The folder of encoded studies that every run of the session shares."""
-    return shared / "features"
+    folder = shared / "features"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -60,13 +60,12 @@ def whole(few: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that only looks after the others, and two nodes of one core."""
+    """A head and another node, of one core each."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "include_dashboard": False}
+    head = {"num_cpus": 1, "include_dashboard": False}
     started = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        started.add_node(num_cpus=1)
+    started.add_node(num_cpus=1)
     yield started
     started.shutdown()  # type: ignore[no-untyped-call]  # Ray does not annotate it
 
