@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -47,15 +48,18 @@ def in_children(
         work: a function of a module, called in a child; the DataError that it raises is its answer, and anything else
             that it throws becomes one: TOO_LARGE for want of memory, else CRASH.
         jobs: case id and arguments of each job.
-        workers: child processes; the number of cores if None.
+        workers: child processes, at the most; the number of cores if None.
         timeout_s: limit for one job, in seconds; its child is then killed and replaced.
         memory_bytes: limit for one child, its libraries' 110 MB included; on Linux only.
         preloaded: modules that children need and that take long to load; they then share them, where the system can.
     """
     waiting: deque[Callable[[], tuple[str, Any]]] = deque()
-    workers = workers or os.cpu_count() or 1
-    with Children(workers, timeout_s, memory_bytes, preloaded) as children:
-        for case_id, arguments in jobs:
+    workers, left = workers or os.cpu_count() or 1, iter(jobs)
+    first = tuple(islice(left, workers))
+    if not first:
+        return
+    with Children(len(first), timeout_s, memory_bytes, preloaded) as children:
+        for case_id, arguments in chain(first, left):
             waiting.append(children.start(case_id, work, arguments))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft()()
