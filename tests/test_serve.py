@@ -10,12 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
-import uvicorn
 from fhir.resources.R4B.bundle import Bundle
 from prometheus_client.parser import text_string_to_metric_families as parse
 from pydicom import dcmread
@@ -36,63 +34,14 @@ from medmm.explain.contribution import predict
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.sources.source import Source
-from medmm.serve.app import create_app
-from medmm.serve.engine import Engine
-from medmm.serve.upload import Limits
 from pipelines import cli, serve
 from tests.dicom_files import BROKEN, CANARIES, ramp, write
 from tests.models import LABELS, fusion, random_model
+from tests.services import CASES, TOKEN, UPLOAD, Address, Service, serving
 
-TOKEN = "correct-horse-battery-staple"
 NOTE = "CANARYNOTE: no fever, cough since 3 days."
 RECORD = {"age_years": 61, "sex": "female", "crp_mg_l": 41.5}
-UPLOAD = 2**22
-"""Bytes that one request may bring."""
-CASES = 6
-"""Studies that one bundle may bring."""
 PROBLEM = "application/problem+json"
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a service listens."""
-
-    url: str
-
-    def client(self, token: str = TOKEN) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
-
-    def ask(self, files: Any = None, token: str = TOKEN, to: str = "predictions", **parameters: Any) -> httpx.Response:
-        with self.client(token) as client:
-            return client.post(f"/v1/{to}", files=files, params=parameters)
-
-
-@dataclass(frozen=True)
-class Service(Address):
-    """A service that listens, in this process."""
-
-    engine: Engine
-    spool: Path
-
-
-@contextmanager
-def serving(model: Model, spool: Path, waiting: int = 64) -> Iterator[Service]:
-    spool.mkdir()
-    with Engine(model, waiting=waiting, workers=1, memory_bytes=2**29) as engine:
-        app = create_app(engine, spool, TOKEN, Limits(upload_bytes=UPLOAD, cases=CASES))
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        try:
-            yield Service(f"http://127.0.0.1:{port}", engine, spool)
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -521,30 +470,6 @@ def test_what_is_counted_can_be_collected(service: Service, film: Path) -> None:
     counted = {sample.labels.get("status") for family in parse(text) for sample in family.samples if sample.value}
     assert "200" in counted
     assert f'medmm_model{{model_id="{service.engine.model.model_id}"}} 1.0' in text
-
-
-def test_the_service_does_what_its_openapi_says(service: Service, tmp_path: Path) -> None:
-    """Schemathesis makes up requests, right and wrong ones, and holds each answer against the document.
-
-    No schema says that bytes are DICOM, so that what fits the schema may be answered 422.
-    """
-    accepted = '[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", 422]\n'
-    (tmp_path / "schemathesis.toml").write_text(accepted)
-    command = [
-        str(Path(sys.executable).with_name("schemathesis")),
-        "run",
-        f"{service.url}/openapi.json",
-        f"--header=Authorization: Bearer {TOKEN}",
-        "--max-examples=15",
-        "--request-timeout=60",
-        "--seed=0",
-        "--no-color",
-    ]
-
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert "No issues found" in done.stdout
 
 
 def wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
