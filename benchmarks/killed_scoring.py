@@ -39,9 +39,7 @@ _TIMES = ("scored_at", "at")
 
 def main() -> int:
     """1 if a folder ended otherwise than that of the uninterrupted run."""
-    from medmm.model.card import ModelInfo
-    from medmm.score.content import Beside  # here, since every reader imports this module, and must not wait for torch
-    from pipelines.score import find_cases, has_memory, model_folder
+    from pipelines.score import find_cases, known_of
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_scoring", description=__doc__)
     parser.add_argument("run", type=Path, help="what `medmm train` wrote")
@@ -51,7 +49,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--workers", type=int, default=1, help="processes that read and answer")
     arguments = parser.parse_args()
-    model, beside = ModelInfo.read(model_folder(arguments.run)), Beside(has_memory(arguments.run))
+    model, beside = known_of(arguments.run)
     with tempfile.TemporaryDirectory() as folder:
         whole, out = Path(folder) / "whole", Path(folder) / "killed"
         cohort = find_cases(arguments.studies, model.card, whole, arguments.workers)

@@ -342,6 +342,12 @@ def score(
             help="Of a running Ray: HOST:PORT, or auto for the one of this machine; local starts one here.",
         ),
     ] = "local",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for encoded cases: another model with the same encoders, or another OUT, needs no decoding."
+        ),
+    ] = None,
     store: Database = None,
     workers: Workers = None,
 ) -> None:
@@ -351,26 +357,22 @@ def score(
     A run that was killed goes on with the same command. With --watch a study is scored once its files have not changed
     from one look to the next; Ctrl+C finishes the case in hand, and the exit code is 0.
     With --store, postgresql://... or sqlite:///..., several parts may be scored into one database; its password belongs
-    into MEDMM_STORE, PGPASSWORD or .pgpass.
+    into MEDMM_STORE, PGPASSWORD or .pgpass. What --cache holds is as private as OUT, and may be deleted at any time.
     """
     from medmm.score.shard import Shard
-    from pipelines.score import Query, score_studies
+    from pipelines.score import Manner, Query, score_studies
 
     with one_line_errors(out):
-        query, part = Query(patient, date, modality), Shard.parse(shard) if shard else None
-        cluster = ray_address if engine == "ray" else None
+        query, cluster = Query(patient, date, modality), ray_address if engine == "ray" else None
+        manner = Manner(workers, deletions, Shard.parse(shard) if shard else None, cluster, store, cache)
         if watch is not None:
             if cluster is not None:
                 raise ConfigError("a folder is watched by one machine", "Leave out --watch, or --engine ray")
             from pipelines.watch import watch_studies
 
-            watch_studies(
-                studies, model, out, query, watch, workers=workers, deletions=deletions, shard=part, store=store
-            )
+            watch_studies(studies, model, out, query, watch, manner)
             return
-        done = score_studies(
-            studies, model, out, query, workers=workers, deletions=deletions, shard=part, cluster=cluster, store=store
-        )
+        done = score_studies(studies, model, out, query, manner)
         if done.refused:
             raise typer.Exit(LOOK)
 

@@ -11,11 +11,9 @@ from pathlib import Path
 
 from medmm.judge.comparison import Report
 from medmm.learn.evaluate import read_split
-from medmm.model.card import ModelInfo
 from medmm.read.cohort import Cohort, read_cohort
-from medmm.score.content import Beside
 from pipelines import terminal
-from pipelines.score import engine_on, has_memory, model_folder, score_cases
+from pipelines.score import engine_on, known_of, score_cases
 from pipelines.train import train_cohort
 from sample_data.cohort import write_cohort
 from ui.serve import review, start
@@ -28,8 +26,8 @@ def run_demo(folder: Path, patients: int, seed: int, *, port: int, browser: bool
     report = learn_sample(folder, patients, seed)
     run = folder / "run"
     with engine_on(None, run) as engine:
-        info, cohort = ModelInfo.read(model_folder(run)), unseen(folder / "cohort", run)
-        score_cases(info, cohort, folder / "scored", engine, beside=Beside(has_memory(run)))
+        info, beside = known_of(run)
+        score_cases(info, unseen(folder / "cohort", run), folder / "scored", engine, beside)
     beside_ceilings(report)
     if browser:
         review(folder / "scored", port, browser=True)

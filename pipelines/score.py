@@ -4,6 +4,7 @@ medmm score STUDIES --model RUN --out OUT
 medmm score https://pacs.example.org/dicom-web --model RUN --out OUT --date 20261101-20261124 --modality CR
 medmm score STUDIES --model RUN --out OUT --engine ray --ray-address auto
 medmm score STUDIES --model RUN --out OUT/2 --shard 2/4 --store postgresql://medmm@db.example.org/medmm
+medmm score STUDIES --model OTHER --out OTHER_OUT --cache CACHE
 """
 
 from __future__ import annotations
@@ -53,6 +54,27 @@ class Query:
     modality: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How cases are scored, wherever they come from."""
+
+    workers: int | None = None
+    """Processes that read and answer; one a core if None."""
+    deletions: bool = False
+    """See Beside."""
+    shard: Shard | None = None
+    """The part that is scored here; all if None."""
+    cluster: str | None = None
+    """As in engine_on."""
+    store: str | None = None
+    """URL of a database instead of the store in OUT."""
+    cache: Path | None = None
+    """Folder of encoded cases, see score_cohort."""
+
+
+_PLAIN = Manner()
+
+
 def is_server(studies: str) -> bool:
     """Whether studies are named by the URL of a DICOMweb server."""
     return studies.lower().startswith(("http://", "https://"))
@@ -63,21 +85,16 @@ def score_studies(
     model: Path,
     out: Path,
     query: Query,
-    *,
-    workers: int | None = None,
-    deletions: bool = False,
-    shard: Shard | None = None,
-    cluster: str | None = None,
-    store: str | None = None,
+    manner: Manner = _PLAIN,
 ) -> Scored:
-    """Score what a path or the URL of a DICOMweb server names; `cluster` as in engine_on, `store` as in score_cohort.
+    """Score what a path or the URL of a DICOMweb server names.
 
     Raises:
         ConfigError: as check_asked; otherwise as the reader of each.
     """
     check_asked(studies, query)
     score = partial(score_server, studies, query=query) if is_server(studies) else partial(score_folder, Path(studies))
-    return score(model, out, workers=workers, deletions=deletions, shard=shard, cluster=cluster, store=store)
+    return score(model, out, manner=manner)
 
 
 def check_asked(studies: str, query: Query) -> None:
@@ -94,20 +111,14 @@ def score_folder(
     studies: Path,
     model: Path,
     out: Path,
-    *,
-    workers: int | None = None,
-    deletions: bool = False,
-    shard: Shard | None = None,
-    cluster: str | None = None,
-    store: str | None = None,
+    manner: Manner = _PLAIN,
 ) -> Scored:
     """Score a cohort with a table, or a bare folder, archive or medium of studies, with a trained model."""
-    with engine_on(cluster, model) as engine:
-        info = ModelInfo.read(model_folder(model))
-        cohort = find_cases(studies, info.card, out, workers)
-        part = shard.part(cohort) if shard else cohort
-        beside = Beside(has_memory(model), deletions)
-        return score_cases(info, part, out, engine, workers=workers, beside=beside, store=store)
+    with engine_on(manner.cluster, model) as engine:
+        info, beside = known_of(model, manner)
+        cohort = find_cases(studies, info.card, out, manner.workers)
+        part = manner.shard.part(cohort) if manner.shard else cohort
+        return score_cases(info, part, out, engine, beside, manner)
 
 
 def find_cases(studies: Path, card: Card, out: Path, workers: int | None) -> Cohort:
@@ -123,19 +134,14 @@ def score_server(
     model: Path,
     out: Path,
     query: Query,
-    *,
-    workers: int | None = None,
-    deletions: bool = False,
-    shard: Shard | None = None,
-    cluster: str | None = None,
-    store: str | None = None,
+    manner: Manner = _PLAIN,
 ) -> Scored:
     """Retrieve studies from a DICOMweb server into OUT/retrieved and score them; a rerun retrieves what is missing.
 
     The part that a shard has is told by Study Instance UID, and no other study is retrieved.
     """
-    with alone_in(out), engine_on(cluster, model) as engine:
-        info = ModelInfo.read(model_folder(model))
+    with alone_in(out), engine_on(manner.cluster, model) as engine:
+        info, beside = known_of(model, manner)
         sweep_retrieved(out)
         with terminal.counting("Retrieving") as progress:
             cohort = read_server(
@@ -145,12 +151,11 @@ def score_server(
                 patient=query.patient,
                 date=query.date,
                 modality=query.modality,
-                wanted=shard.has if shard else lambda uid: True,
+                wanted=manner.shard.has if manner.shard else lambda uid: True,
                 progress=progress,
-                workers=workers,
+                workers=manner.workers,
             )
-        beside = Beside(has_memory(model), deletions)
-        return score_cases(info, cohort, out, engine, workers=workers, beside=beside, store=store)
+        return score_cases(info, cohort, out, engine, beside, manner)
 
 
 def sweep_retrieved(out: Path) -> None:
@@ -275,21 +280,30 @@ def without_table(card: Card) -> CohortConfig:
     return CohortConfig(study="", note="", images=known.images, sections_left_out=known.sections_left_out)
 
 
+def known_of(model: Path, manner: Manner = _PLAIN) -> tuple[ModelInfo, Beside]:
+    """What is known of the model of a run, or of a model folder, before it is loaded, and what it gives beside answers.
+
+    Raises:
+        ModelError: as ModelInfo.read.
+    """
+    return ModelInfo.read(model_folder(model)), Beside(has_memory(model), manner.deletions)
+
+
 def score_cases(
     model: ModelInfo,
     cohort: Cohort,
     out: Path,
     engine: Engine,
-    *,
-    workers: int | None = None,
     beside: Beside = Beside(),  # noqa: B008  # frozen
+    manner: Manner = _PLAIN,
     stop: Callable[[], bool] = lambda: False,
-    store: str | None = None,
 ) -> Scored:
-    """Score the cases of a cohort and say what came of it; arguments as in score_cohort."""
+    """Score the cases of a cohort, all that there are, and say what came of it; arguments as in score_cohort."""
     terminal.remarks(cohort.remarks)
     with terminal.counting("Scoring") as progress:
-        done = score_cohort(model, cohort, out, progress, engine, workers, beside, stop, store)
+        done = score_cohort(
+            model, cohort, out, progress, engine, manner.workers, beside, stop, manner.store, manner.cache
+        )
     terminal.refusals(done.refused, f"{out / 'quarantine.csv'}")
     known = f", {done.known} known from an earlier run" if done.known else ""
     terminal.console.print(f"{done.scored} cases scored{known}, {len(done.refused)} refused; results in {out}")

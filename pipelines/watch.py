@@ -17,12 +17,10 @@ from types import FrameType
 
 from medmm.config import CohortConfig
 from medmm.errors import CohortError, ConfigError, Reason
-from medmm.model.card import ModelInfo
 from medmm.read.cohort import Cohort
 from medmm.read.sources.dicomweb import Match, Server, retrieve_cohort
 from medmm.read.sources.folder import check_apart
 from medmm.read.sources.source import Source
-from medmm.score.content import Beside
 from medmm.score.lock import alone_in
 from medmm.score.reading import Stamp, stamps
 from medmm.score.shard import Shard
@@ -30,13 +28,13 @@ from medmm.score.watch import settled, watch
 from pipelines import terminal
 from pipelines.score import (
     RETRIEVED,
+    Manner,
     Query,
     check_asked,
     engine_on,
     find_cases,
-    has_memory,
     is_server,
-    model_folder,
+    known_of,
     score_cases,
     sweep_retrieved,
     without_table,
@@ -52,11 +50,7 @@ def watch_studies(
     out: Path,
     query: Query,
     every_s: float,
-    *,
-    workers: int | None = None,
-    deletions: bool = False,
-    shard: Shard | None = None,
-    store: str | None = None,
+    manner: Manner,
 ) -> None:
     """Score what is in a folder or on a server, and what comes, until Ctrl+C or SIGTERM; the case in hand is finished.
 
@@ -67,10 +61,7 @@ def watch_studies(
         query: which studies of a server; see Query.
         every_s: seconds from one look to the next. A study is left alone until nothing of it changes for so long: its
             files in a folder, its number of instances on a server.
-        workers: processes that read and answer; one a core if None.
-        deletions: see Beside.
-        shard: the part of what comes that is scored here.
-        store: as in score_cohort.
+        manner: without a cluster.
 
     Raises:
         ConfigError: if there is no such folder, or `out` lies in it; as Server and Server.find; and as check_asked.
@@ -83,20 +74,20 @@ def watch_studies(
             )
         check_apart(Path(studies), out)
     with _stopped() as stopped, alone_in(out), engine_on(None, model) as engine:
-        info, beside = ModelInfo.read(model_folder(model)), Beside(has_memory(model), deletions)
+        info, beside = known_of(model, manner)
         config = without_table(info.card)
         what = "the server" if is_server(studies) else studies  # no password in a URL that is yet to be refused
         terminal.console.print(f"Watching {what}; stop with Ctrl+C")
 
         def score(part: Cohort) -> None:
-            score_cases(info, part, out, engine, workers=workers, beside=beside, stop=stopped.is_set, store=store)
+            score_cases(info, part, out, engine, beside, manner, stopped.is_set)
 
         wait = partial(stopped.wait, every_s)
         if is_server(studies):
-            _watch_server(studies, query, config, out, workers, shard, score, stopped, wait)
+            _watch_server(studies, query, config, out, manner, score, stopped, wait)
         else:
-            find = partial(find_cases, Path(studies), info.card, out, workers)
-            _watch_folder(Path(studies), find, Cohort(Path(studies), config, ()), shard, score, wait)
+            find = partial(find_cases, Path(studies), info.card, out, manner.workers)
+            _watch_folder(Path(studies), find, Cohort(Path(studies), config, ()), manner.shard, score, wait)
 
 
 def _watch_folder(
@@ -130,8 +121,7 @@ def _watch_server(
     query: Query,
     config: CohortConfig,
     out: Path,
-    workers: int | None,
-    shard: Shard | None,
+    manner: Manner,
     score: Callable[[Cohort], None],
     stopped: Event,
     wait: Callable[[], bool],
@@ -153,7 +143,7 @@ def _watch_server(
                 told = str(problem)
                 return {}
             told = ""
-            found = {one.case_id: one for one in matches if shard is None or shard.has(one.uid)}
+            found = {one.case_id: one for one in matches if manner.shard is None or manner.shard.has(one.uid)}
             return {name: (one.instances, failed[name]) for name, one in found.items()}
 
         for ready in settled(look, wait):
@@ -162,7 +152,7 @@ def _watch_server(
                 if stopped.is_set():
                     break
                 part = new[start : start + _AT_ONCE]
-                cohort = retrieve_cohort(server, part, out / RETRIEVED, config, workers=workers)
+                cohort = retrieve_cohort(server, part, out / RETRIEVED, config, workers=manner.workers)
                 refused = {row.case_id: row.study.refused for row in cohort.rows if row.study and row.study.refused}
                 failed.update(name for name, why in refused.items() if why[0] is Reason.NOT_RETRIEVED)
                 score(cohort)

@@ -6,17 +6,26 @@ import os
 import signal
 from errno import ENOSPC
 
-from medmm.errors import ModelError
+from medmm.errors import DataError, ModelError, Reason
 from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.pool import MEMORY_BYTES
 from medmm.result import Refusal, ScoredCase
 from medmm.score.cores import answer
 from medmm.score.engine import Plan
+from medmm.score.kept import Kept
 from medmm.score.reading import Read, inputs_of
 from medmm.score.worker import Held
 
 
-def unlucky(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
+def blind(cohort: Cohort, row: CaseRow, enough: int | None, kept: Kept | None) -> Read:
+    """Find a case that is kept, and decode none."""
+    inputs = inputs_of(row)
+    if kept is None or not kept.has(inputs):
+        raise DataError(row.case_id, Reason.CRASH, "would have to be decoded", "Keep it")
+    return Read(None, inputs)
+
+
+def unlucky(cohort: Cohort, row: CaseRow, enough: int | None, kept: Kept | None = None) -> Read:
     """Read a case; of those called 'killed' and 'greedy' the child dies, or wants more memory than it may have."""
     if row.case_id == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -30,7 +30,8 @@ from medmm.learn.encode import EncodedRow
 from medmm.learn.split import folds_by_patient
 from medmm.learn.train import Learned, Prepared
 from medmm.model.batch import Batch
-from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders, FeatureCache
+from medmm.model.cache import FeatureCache
+from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.tensors import RecordBins
 from tests.cohorts import planted_cases, write_table

@@ -12,7 +12,7 @@ from pydicom import uid
 
 from benchmarks.speed import studies
 from benchmarks.speed.__main__ import main
-from benchmarks.speed.rounds import limit_of
+from benchmarks.speed.rounds import ENCODED, limit_of
 from benchmarks.speed.studies import STORED, Kind, write_stored
 from medmm.read.dicom.study import read_study
 from tests.cohorts import Run
@@ -52,6 +52,8 @@ def test_a_run_is_measured_all_the_way_and_beside_a_pipeline_written_by_hand(
         assert line["kind"] == kind.name
         assert line["F"] == pytest.approx(line["end_to_end"] / line["forward"])
         assert line["E"] == pytest.approx(line["end_to_end"] / limit_of(line["core_seconds"]))
+        assert line["F from cache"] == pytest.approx(line["cached"] / line["forward"])
+        assert line["E from cache"] == pytest.approx(line["cached"] / limit_of(line["core_seconds"], ENCODED))
         assert all(seconds > 0 for seconds in line["core_seconds"].values())
         assert all(len(values) == 1 and values[0] > 0 for values in line["rounds"].values())
     assert written["kinds"][0]["reduced_changes"] == 0

@@ -11,7 +11,8 @@ import torch
 
 from medmm.case import Note
 from medmm.config import EncoderConfig
-from medmm.model.encode import EncodedNote, Encoders, FeatureCache
+from medmm.model.cache import FeatureCache
+from medmm.model.encode import EncodedNote, Encoders
 from medmm.read.dicom.study import read_study
 from medmm.read.sources.source import Source
 from tests.dicom_files import CANARIES, ramp, write
@@ -96,7 +97,7 @@ def test_another_encoder_or_setting_has_other_keys(
     }
     new = {name: str(made[name]()) if value == "other" else value for name, value in change.items()}
 
-    other = FeatureCache(cache.folder, Encoders(config.model_copy(update=new)))
+    other = FeatureCache(cache.shelf.folder, Encoders(config.model_copy(update=new)))
 
     assert other.key(b"the same") != cache.key(b"the same")
 
@@ -136,7 +137,7 @@ def test_a_truncated_file_is_not_trusted_but_made_again(
     note = encoders.encode_note(Note(NOTE))
     key = cache.key(NOTE.encode())
     cache.keep_note(key, note)
-    (file,) = files(cache.folder)
+    (file,) = files(cache.shelf.folder)
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
 
     with caplog.at_level(logging.WARNING):
@@ -147,7 +148,7 @@ def test_a_truncated_file_is_not_trusted_but_made_again(
     assert kept is not None
     assert torch.equal(kept.tokens, note.tokens)
     assert "damaged" in caplog.text
-    assert str(cache.folder) not in caplog.text
+    assert str(cache.shelf.folder) not in caplog.text
 
 
 def test_many_writers_at_once_leave_one_whole_file(cache: FeatureCache) -> None:
@@ -180,7 +181,7 @@ def test_many_writers_at_once_leave_one_whole_file(cache: FeatureCache) -> None:
     assert seen[-1] is not None
     for note in whole:
         assert (note.tokens == float(note.remarks[0])).all()
-    assert len(list(files(cache.folder))) == 1
+    assert len(list(files(cache.shelf.folder))) == 1
 
 
 def test_a_writer_that_dies_midway_spoils_nothing(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_a_writer_that_dies_midway_spoils_nothing(cache: FeatureCache, monkeypat
     kept = cache.note(key)
     assert kept is not None
     assert torch.equal(kept.tokens, first.tokens)
-    assert len(list(files(cache.folder))) == 1
+    assert len(list(files(cache.shelf.folder))) == 1
 
 
 def test_a_writer_that_fails_leaves_nothing_behind(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,16 +211,16 @@ def test_a_writer_that_fails_leaves_nothing_behind(cache: FeatureCache, monkeypa
 
     with pytest.raises(OSError, match="no space"):
         cache.keep_note(cache.key(b"x"), EncodedNote(torch.zeros(2, 4).half(), torch.zeros(2).short(), (), (), ()))
-    assert list(files(cache.folder)) == []
+    assert list(files(cache.shelf.folder)) == []
 
 
 def test_the_cache_holds_no_text_and_no_ids(cache: FeatureCache, encoders: Encoders, film: Path) -> None:
     cache.keep_study(cache.key(Source(film).digest()), encoders.encode_study(read_study(film, "CANARYID")))
     cache.keep_note(cache.key(NOTE.encode()), encoders.encode_note(Note(NOTE)))
 
-    kept = list(files(cache.folder))
+    kept = list(files(cache.shelf.folder))
     assert len(kept) == 2
     for path in kept:
-        content = str(path.relative_to(cache.folder)).encode() + path.read_bytes()
+        content = str(path.relative_to(cache.shelf.folder)).encode() + path.read_bytes()
         for canary in (*CANARIES, "fever", "1.2.3", json.dumps(NOTE)[1:12]):
             assert canary.encode() not in content

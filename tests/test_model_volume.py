@@ -19,7 +19,8 @@ from medmm.errors import ModelError
 from medmm.explain.contribution import predict
 from medmm.explain.explanation import explain
 from medmm.model.batch import DEPTH, KIND, PRIOR, Features, collate
-from medmm.model.encode import EncodedStudy, Encoders, FeatureCache
+from medmm.model.cache import FeatureCache
+from medmm.model.encode import EncodedStudy, Encoders
 from medmm.model.encoders import VolumeEncoder, load_volume_encoder
 from medmm.model.folder import Model, build_network
 from medmm.model.heads import Widths
@@ -404,7 +405,7 @@ def test_every_picture_of_a_volume_has_an_overlay_in_its_own_grid(folder: Path, 
 
 def given(cases: Iterable[Case]) -> Any:
     """In place of the reader: these cases."""
-    return lambda cohort, rows, workers, enough: ((row, Read(case, "")) for row, case in zip(rows, cases, strict=True))
+    return lambda cohort, rows, *_: ((row, Read(case, "")) for row, case in zip(rows, cases, strict=True))
 
 
 def rows_of(*case_ids: str) -> Cohort:

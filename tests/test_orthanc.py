@@ -137,13 +137,14 @@ def test_scores_from_the_server_and_from_the_folder_are_equal_bit_for_bit(
     from medmm.config import EncoderConfig, RunConfig
     from medmm.read.sources.folder import read_folder
     from medmm.score.here import in_process
-    from pipelines.score import score_cases
+    from pipelines.score import Manner, score_cases
     from tests.models import random_model
 
     model = random_model(RunConfig(encoders=EncoderConfig(image_size=96)))
     remote = read_server(orthanc.url, tmp_path / "retrieved", date="20260101-20261231", workers=1)
-    done = score_cases(model.info, remote, tmp_path / "remote", in_process(model), workers=1)
-    score_cases(model.info, read_folder(folder, workers=1), tmp_path / "local", in_process(model), workers=1)
+    done = score_cases(model.info, remote, tmp_path / "remote", in_process(model), manner=Manner(workers=1))
+    local = read_folder(folder, workers=1)
+    score_cases(model.info, local, tmp_path / "local", in_process(model), manner=Manner(workers=1))
 
     assert (done.scored, done.refused) == (3, ())
     ours, theirs = said(tmp_path / "remote"), said(tmp_path / "local")
@@ -221,8 +222,8 @@ def test_a_query_is_scored_in_one_command(orthanc: Orthanc, folder: Path, tmp_pa
     Model.save(tmp_path / "model", made.card, made.network, made.encoders)
     query = score.Query(patient="CANARYID", date="20260102", modality="CR")
 
-    first = score.score_studies(orthanc.url, tmp_path / "model", tmp_path / "out", query, workers=1)
-    again = score.score_studies(orthanc.url, tmp_path / "model", tmp_path / "out", query, workers=1)
+    first = score.score_studies(orthanc.url, tmp_path / "model", tmp_path / "out", query, score.Manner(workers=1))
+    again = score.score_studies(orthanc.url, tmp_path / "model", tmp_path / "out", query, score.Manner(workers=1))
 
     assert (first.scored, first.refused) == (1, ())
     assert (again.scored, again.known) == (0, 1)

@@ -25,7 +25,7 @@ from medmm.score.cohort import Scored, score_cohort
 from medmm.score.here import in_process
 from medmm.store.store import Store
 from pipelines.cli import app
-from pipelines.score import score_folder
+from pipelines.score import Manner, score_folder
 from tests import dicom_files
 from tests.cohorts import Run, table, write_table
 
@@ -96,7 +96,7 @@ def only(night: Night, folder: Path, *case_ids: str) -> Path:
 
 
 def score(night: Night, studies: Path, out: Path) -> Scored:
-    return score_folder(studies, night.model, out, workers=1)
+    return score_folder(studies, night.model, out, manner=Manner(workers=1))
 
 
 def kept_in(out: Path) -> list[str]:

@@ -17,7 +17,7 @@ from medmm.score.content import Beside
 from medmm.score.cores import on_cores
 from medmm.score.engine import Engine
 from medmm.score.here import in_process
-from pipelines.score import find_cases, memory_of, score_cases
+from pipelines.score import Manner, find_cases, memory_of, score_cases
 from tests import dicom_files
 from tests.cohorts import Run, copy_cohort, table
 from tests.readers import unlucky_worker
@@ -25,8 +25,8 @@ from tests.readers import unlucky_worker
 HANDS_OUT = """
 import sys
 from pathlib import Path
-from pipelines.score import score_folder
-done = score_folder(*map(Path, sys.argv[1:]), workers=1)
+from pipelines.score import Manner, score_folder
+done = score_folder(*map(Path, sys.argv[1:]), manner=Manner(workers=1))
 print(done.scored, {"torch", "transformers"} & set(sys.modules))
 """
 
@@ -63,7 +63,7 @@ def test_processes_on_all_cores_leave_the_same_bytes_as_one(few: Path, run: Run,
     cohort = find_cases(few, model.card, tmp_path, workers=1)
 
     for name, engine in (("one", in_process(model, memory_of(run.out))), ("cores", engine_of(run))):
-        done = score_cases(model.info, cohort, tmp_path / name, engine, workers=2, beside=beside)
+        done = score_cases(model.info, cohort, tmp_path / name, engine, manner=Manner(workers=2), beside=beside)
         assert (done.scored, len(done.refused)) == (5, 1)
 
     assert files_of(tmp_path / "one") == files_of(tmp_path / "cores")
@@ -76,7 +76,7 @@ def test_a_case_that_takes_its_process_with_it_is_a_row_and_the_others_are_score
     cohort = replace(one, rows=tuple(replace(one.rows[0], case_id=name) for name in names))
     monkeypatch.setattr(cores, "answer", unlucky_worker)
 
-    done = score_cases(run.trained.model.info, cohort, tmp_path / "out", engine_of(run), workers=1)
+    done = score_cases(run.trained.model.info, cohort, tmp_path / "out", engine_of(run), manner=Manner(workers=1))
 
     codes = {row["case_id"]: row["code"] for row in table(tmp_path / "out" / "quarantine.csv")}
     assert done.scored == 1
@@ -90,10 +90,10 @@ def test_a_full_disk_ends_the_run_and_refuses_no_case(
     monkeypatch.setattr(cores, "answer", unlucky_worker)
 
     with pytest.raises(OSError, match="space"):
-        score_cases(run.trained.model.info, cohort, tmp_path / "out", engine_of(run), workers=1)
+        score_cases(run.trained.model.info, cohort, tmp_path / "out", engine_of(run), manner=Manner(workers=1))
 
     monkeypatch.undo()
-    again = score_cases(run.trained.model.info, cohort, tmp_path / "out", engine_of(run), workers=1)
+    again = score_cases(run.trained.model.info, cohort, tmp_path / "out", engine_of(run), manner=Manner(workers=1))
     assert (again.known, again.scored, again.refused) == (1, 1, ())
 
 
@@ -102,7 +102,7 @@ def test_a_model_that_was_replaced_meanwhile_ends_the_run(one: Cohort, run: Run,
     (other / "model.json").write_text((other / "model.json").read_text().replace(": ", ":  ", 1))
 
     with pytest.raises(ModelError, match="another model"):
-        score_cases(run.trained.model.info, one, tmp_path / "out", on_cores(other, None), workers=1)
+        score_cases(run.trained.model.info, one, tmp_path / "out", on_cores(other, None), manner=Manner(workers=1))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is used by the command itself")

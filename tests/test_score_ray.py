@@ -26,7 +26,7 @@ from medmm.score.engine import Plan
 from medmm.score.ray import on_ray
 from medmm.score.worker import Held, answerer
 from pipelines.cli import app
-from pipelines.score import find_cases, score_folder
+from pipelines.score import Manner, find_cases, score_folder
 from tests import dicom_files
 from tests.cohorts import Run, copy_cohort, table
 from tests.readers import die, disagree, unlucky
@@ -54,7 +54,7 @@ def few(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(few: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the engine of one machine leaves."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    assert len(score_folder(few, run.out, out, workers=1).refused) == 1
+    assert len(score_folder(few, run.out, out, manner=Manner(workers=1)).refused) == 1
     return out
 
 
@@ -84,13 +84,16 @@ def test_a_cluster_writes_what_one_machine_writes_wherever_it_was_started_and_is
     few: Path, run: Run, whole: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(few.parent)
-    model, out = (Path(os.path.relpath(path)) for path in (run.out, tmp_path / "out"))
+    model, out, cache = (Path(os.path.relpath(path)) for path in (run.out, tmp_path / "out", tmp_path / "cache"))
 
-    there = score_folder(Path(few.name), model, out, cluster=cluster.address)
+    there = score_folder(Path(few.name), model, out, Manner(cluster=cluster.address, cache=cache))
     connected, written = ray.is_initialized(), contents(out)
-    here = score_folder(Path(few.name), model, out, workers=1)
+    here = score_folder(Path(few.name), model, out, Manner(workers=1))
+    recalled = score_folder(Path(few.name), model, tmp_path / "recalled", Manner(workers=1, cache=cache))
 
     assert not connected
+    assert len(list(cache.rglob("*.safetensors"))) == recalled.scored == CASES
+    assert contents(tmp_path / "recalled") == contents(whole)
     assert (there.scored, [one.case_id for one in there.refused]) == (CASES, [CUT])
     assert (here.scored, here.known) == (0, CASES)
     assert written == contents(whole)

@@ -38,7 +38,7 @@ from medmm.score.shard import Shard
 from medmm.score.watch import watch
 from medmm.store.store import Store
 from pipelines.cli import app
-from pipelines.score import find_cases, memory_of, score_cases
+from pipelines.score import Manner, find_cases, memory_of, score_cases
 from tests import dicom_files
 from tests.cohorts import Run, copy_cohort, table
 from tests.readers import unlucky
@@ -113,7 +113,7 @@ def score(studies: Path, run: Run, out: Path) -> Scored:
     model = run.trained.model
     cohort = find_cases(studies, model.card, out, workers=1)
     engine = in_process(model, memory_of(run.out))
-    return score_cases(model.info, cohort, out, engine, workers=1, beside=Beside(similar=True))
+    return score_cases(model.info, cohort, out, engine, manner=Manner(workers=1), beside=Beside(similar=True))
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -249,11 +249,11 @@ def test_a_study_that_goes_between_listing_and_reading_is_a_row_and_is_scored_wh
     cohort = read_folder(two)
     shutil.move(two / "a", tmp_path / "aside")
 
-    gone = score_cases(model.info, cohort, out, in_process(model), workers=1)
+    gone = score_cases(model.info, cohort, out, in_process(model), manner=Manner(workers=1))
     quarantine = table(out / "quarantine.csv")
     shutil.move(tmp_path / "aside", two / "a")
-    back = score_cases(model.info, cohort, out, in_process(model), workers=1)
-    score_cases(model.info, cohort, whole, in_process(model), workers=1)
+    back = score_cases(model.info, cohort, out, in_process(model), manner=Manner(workers=1))
+    score_cases(model.info, cohort, whole, in_process(model), manner=Manner(workers=1))
 
     assert (gone.scored, [one.case_id for one in gone.refused]) == (1, ["a"])
     assert [(row["case_id"], row["code"]) for row in quarantine] == [("a", Reason.MISSING_STUDY)]
@@ -285,7 +285,9 @@ def test_a_reader_that_dies_and_one_that_wants_all_memory_are_rows_and_the_other
     monkeypatch.setattr(reading, "read_row", unlucky)
 
     model = run.trained.model
-    done = score_cases(model.info, replace(cohort, rows=rows), tmp_path / "out", in_process(model), workers=1)
+    done = score_cases(
+        model.info, replace(cohort, rows=rows), tmp_path / "out", in_process(model), manner=Manner(workers=1)
+    )
 
     refused = {row["case_id"]: row for row in table(tmp_path / "out" / "quarantine.csv")}
     assert done.scored == 2

@@ -55,7 +55,7 @@ def _read_once(prepared: Prepared) -> tuple[nn.Module, tuple[EncodedStudy | None
     """The image network from pixels to its last map, and every study as it makes of each picture as it is."""
     encoders = copy.copy(prepared.encoders)
     encoders.image_flips = "none"
-    encoded = encode_cohort(prepared.cohort, encoders, prepared.cache.folder, lambda done, total: None).cases
+    encoded = encode_cohort(prepared.cohort, encoders, prepared.cache.shelf.folder, lambda done, total: None).cases
     image = encoders.image
     return image.stages, tuple(case.case.study for case in encoded)
 

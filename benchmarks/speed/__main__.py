@@ -6,7 +6,8 @@ RUN is what `medmm train` wrote for a sample cohort. Studies are made: one film 
 or of 2048 x 2496 in lossless JPEG 2000, 12 bits, with a note and a record. Every figure is the median over rounds, in
 which all ways take turns. F is studies a second from files to a scored folder by studies a second of cases that are
 decoded already; E is the same by the additive limit: cores by core seconds a study of decode, encode, answer and
-explain. FOLDER takes speed.md and speed.json.
+explain. From cache: the same studies as an earlier run kept them, encoded; its F has the same denominator, its E the
+limit of answer and explain alone. FOLDER takes speed.md and speed.json.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from benchmarks.speed.forward import EXPLAINED, UNEXPLAINED, forward_only
 from benchmarks.speed.night import night
 from benchmarks.speed.rounds import (
     BY_HAND,
+    ENCODED,
     STAGES,
     Subject,
     by_hand,
@@ -59,6 +61,10 @@ class Speed:
     by_hand: float
     limit: float
     """If every core did nothing but the stages."""
+    cached: float
+    """As end_to_end, of cases that an earlier run kept as they were encoded."""
+    cached_limit: float
+    """If every core did nothing but answer and explain."""
     core_seconds: Mapping[str, float]
     """Of a study, by stage, and of all that is done by hand."""
     reduced_changes: float
@@ -72,6 +78,8 @@ class Speed:
             "F": self.end_to_end / self.forward,
             "E": self.end_to_end / self.limit,
             "times by hand": self.end_to_end / self.by_hand,
+            "F from cache": self.cached / self.forward,
+            "E from cache": self.cached / self.cached_limit,
         }
 
 
@@ -139,13 +147,17 @@ def _speeds(subject: Subject, cohorts: Mapping[Kind, Path], out: Path, rounds: i
     pipeline = ByHand.of(subject.model.encoders)
     read = {kind: subject.cohort(folder) for kind, folder in cohorts.items()}
     rates: dict[Kind, dict[str, list[float]]] = {
-        kind: {"end_to_end": [], EXPLAINED: [], UNEXPLAINED: [], "by_hand": []} for kind in read
+        kind: {"end_to_end": [], EXPLAINED: [], UNEXPLAINED: [], "by_hand": [], "cached": []} for kind in read
     }
+    cache = out.with_name("cache")
+    for cohort in read.values():
+        end_to_end(subject, cohort, out, cache)  # which fills it
     spent: dict[Kind, list[dict[str, float]]] = {kind: [] for kind in read}
     for _ in track(range(rounds), "Rounds", console=console):
         for kind, cohort in read.items():
             cases, rate = subject.cases(cohort), rates[kind]
             rate["end_to_end"].append(end_to_end(subject, cohort, out))
+            rate["cached"].append(end_to_end(subject, cohort, out, cache))
             rate["by_hand"].append(by_hand(pipeline, cohort, cases))
             for way, value in forward_only(subject.run, cohorts[kind]).items():
                 rate[way].append(value)
@@ -159,6 +171,7 @@ def _speeds(subject: Subject, cohorts: Mapping[Kind, Path], out: Path, rounds: i
                 kind.name,
                 **middle,
                 limit=limit_of(seconds),
+                cached_limit=limit_of(seconds, ENCODED),
                 core_seconds=seconds,
                 reduced_changes=reduced_changes(subject, cohort),
                 rounds=rates[kind],
@@ -205,8 +218,13 @@ def _table(
     ]
     for line in lines:
         rates = (line.end_to_end, line.forward, line.forward_unexplained, line.by_hand, line.limit)
-        cells = [f"{rate:.2f}" for rate in (*rates, *line.ratios.values())]
+        ratios = (line.ratios[name] for name in ("F", "E", "times by hand"))
+        cells = [f"{rate:.2f}" for rate in (*rates, *ratios)]
         written.append(f"| {line.kind} | {' | '.join(cells)} |")
+    written += ["", "| studies | from cache /s | limit /s | F from cache | E from cache |", "|---|---|---|---|---|"]
+    for line in lines:
+        recalled = (line.cached, line.cached_limit, line.ratios["F from cache"], line.ratios["E from cache"])
+        written.append(f"| {line.kind} | {' | '.join(f'{figure:.2f}' for figure in recalled)} |")
     columns = (*STAGES, BY_HAND)
     written += ["", f"| core ms a study | {' | '.join(columns)} | probability changes at most |"]
     written.append("|---|---|---|---|---|---|---|")

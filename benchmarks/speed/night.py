@@ -76,16 +76,13 @@ def main() -> int:
 
 def _scored(run: Path, studies: Path, out: Path) -> list[float]:
     """Score as `medmm score` does; when each case was done."""
-    from medmm.model.card import ModelInfo
     from medmm.score.cohort import score_cohort
-    from medmm.score.content import Beside
-    from pipelines.score import engine_on, find_cases, has_memory, model_folder
+    from pipelines.score import engine_on, find_cases, known_of
 
     done: list[float] = []
     with engine_on(None, run) as engine:
-        info = ModelInfo.read(model_folder(run))
+        info, beside = known_of(run)
         cohort = find_cases(studies, info.card, out, None)
-        beside = Beside(has_memory(run))
         score_cohort(info, cohort, out, lambda *_: done.append(time.perf_counter()), engine, beside=beside)
     return done
 

@@ -17,17 +17,17 @@ from medmm.explain.contribution import predict
 from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.similar import Memory
 from medmm.model.batch import Features
-from medmm.model.card import ModelInfo
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort, read_case, read_cohort
 from medmm.result import Prediction
 from medmm.score.cohort import score_cohort
-from medmm.score.content import Beside
 from medmm.score.here import one_thread
 from medmm.tensors import pixels_for
-from pipelines.score import as_taught, engine_on, has_memory, load, memory_of, model_folder
+from pipelines.score import as_taught, engine_on, known_of, load, memory_of
 
 STAGES = ("decode", "encode", "answer", "explain")
+ENCODED = ("answer", "explain")
+"""What is left to do of a case that is kept as it was encoded."""
 BY_HAND = "by hand"
 _WARM = 4
 """The first so many of a run's cases do not count, at most a quarter: children start, and caches fill."""
@@ -70,32 +70,29 @@ class Subject:
             self.memory.nearest(self.model, features, case.patient_id)
 
 
-def score(run: Path, cohort: Cohort, out: Path) -> list[float]:
-    """Score a cohort as `medmm score` does; return when each case was done, in seconds.
+def score(run: Path, cohort: Cohort, out: Path, cache: Path | None = None) -> list[float]:
+    """Score a cohort as `medmm score` does, with `--cache` if one is given; return when each case was done, in seconds.
 
     Raises:
         DataError: if a case is refused.
     """
     done: list[float] = []
     with engine_on(None, run) as engine:
-        scored = score_cohort(
-            ModelInfo.read(model_folder(run)),
-            cohort,
-            out,
-            lambda number, total: done.append(time.perf_counter()),
-            engine,
-            beside=Beside(has_memory(run)),
-        )
+        info, beside = known_of(run)
+
+        def tell(number: int, total: int) -> None:
+            done.append(time.perf_counter())
+
+        scored = score_cohort(info, cohort, out, tell, engine, beside=beside, cache=cache)
     for refusal in scored.refused:
         raise DataError(refusal.case_id, refusal.code, refusal.problem, refusal.remedy)
     return done
 
 
-def end_to_end(subject: Subject, cohort: Cohort, out: Path) -> float:
-    """Studies a second from files to a scored folder, explained, once it runs."""
+def end_to_end(subject: Subject, cohort: Cohort, out: Path, cache: Path | None = None) -> float:
+    """Studies a second from files to a scored folder, explained, once it runs; out of a cache if one is given."""
     shutil.rmtree(out, ignore_errors=True)
-    done = score(subject.run, cohort, out)
-    return _rate(done)
+    return _rate(score(subject.run, cohort, out, cache))
 
 
 def by_hand(pipeline: ByHand, cohort: Cohort, cases: Sequence[Case]) -> float:
@@ -144,9 +141,9 @@ class _Laps:
         self.since = now
 
 
-def limit_of(seconds: Mapping[str, float]) -> float:
+def limit_of(seconds: Mapping[str, float], stages: Sequence[str] = STAGES) -> float:
     """Studies a second if every core did nothing but these stages, all the time: cores / core seconds a study."""
-    return (os.cpu_count() or 1) / sum(seconds[stage] for stage in STAGES)
+    return (os.cpu_count() or 1) / sum(seconds[stage] for stage in stages)
 
 
 def reduced_changes(subject: Subject, cohort: Cohort) -> float:

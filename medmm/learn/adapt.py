@@ -28,7 +28,8 @@ from medmm.learn.encode import EncodedRow
 from medmm.learn.fit import Epoch, loss_of
 from medmm.learn.fuse import Tell
 from medmm.learn.split import Part, folds_by_patient
-from medmm.model.encode import EncodedCase, EncodedStudy, Encoders, FeatureCache
+from medmm.model.cache import FeatureCache
+from medmm.model.encode import EncodedCase, EncodedStudy, Encoders
 from medmm.model.encoders import Tail, Taught, UpperLayers
 
 _RANK = 8

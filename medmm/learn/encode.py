@@ -10,7 +10,8 @@ from medmm.case import Case, Note, Record, Study
 from medmm.config import AdaptConfig
 from medmm.errors import DataError
 from medmm.model.batch import Features
-from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders, FeatureCache, remarks_of
+from medmm.model.cache import FeatureCache
+from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders, remarks_of
 from medmm.read import READING
 from medmm.read.cohort import CaseRow, Cohort, join_sides
 from medmm.read.pool import read_cases

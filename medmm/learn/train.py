@@ -30,8 +30,9 @@ from medmm.learn.processes import agree, is_main, rank, share, wait
 from medmm.learn.split import PARTS, Part, split_fold, split_patients, split_without_test
 from medmm.learn.systems import systems_of
 from medmm.learn.typical import typical_of
+from medmm.model.cache import FeatureCache
 from medmm.model.card import SIMILAR, Card
-from medmm.model.encode import Encoders, FeatureCache
+from medmm.model.encode import Encoders
 from medmm.model.folder import Model, build_network, limits_by_name
 from medmm.model.fusion import Fusion, Network
 from medmm.model.likeness import Likeness

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from medmm.case import Case
 from medmm.learn.encode import EncodedRow
-from medmm.model.encode import Encoders, FeatureCache
+from medmm.model.cache import FeatureCache
+from medmm.model.encode import Encoders
 from medmm.model.typical import VIEWS, Typical
 from medmm.read.cohort import Cohort
 from medmm.read.pool import read_cases

@@ -1,22 +1,16 @@
-"""A case through its frozen encoders: Case -> Features, remembered on disk by content.
-
-The cache holds what the encoders made of a study's files and of a note's text, under a digest of both the content
-and the encoder; it holds no pixels, no text and no ids.
-"""
+"""A case through its frozen encoders: Case -> Features."""
 
 from __future__ import annotations
 
 import copy
 import ctypes
 import hashlib
-import json
-import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,7 +19,6 @@ from torch import Tensor, nn
 from medmm.case import Case, Image, Note, Record, RecordValue, Study, Volume
 from medmm.config import AdaptConfig, EncoderConfig, Flips
 from medmm.errors import ModelError
-from medmm.files import write_whole
 from medmm.model.batch import PLACE, PRIOR, Features, ImageLayout, Layout
 from medmm.model.encoders import (
     ImageEncoder,
@@ -41,20 +34,14 @@ from medmm.model.encoders import (
     state_digest,
 )
 from medmm.model.terms import terms_of
-from medmm.placement import Placement
 from medmm.read.remark import about
 from medmm.slices import Picture, Shown, depths, pictures_of, slice_images, spread_slices
 from medmm.tensors import RecordBins, view_index
 
 TAUGHT = "taught.safetensors"
 """File of a model folder with what was taught of its encoders."""
-_log = logging.getLogger(__name__)
-
 _FORMAT = "7"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
-_MAPS = "maps"
-_SAID = "said"
-"""Name under which what is not a tensor stands in a file of the cache, as JSON."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 _GIBIBYTE = 2**30
@@ -77,7 +64,7 @@ class EncodedStudy:
     flat: tuple[int, ...] = ()
     """Which of `images` went through the image encoder: films and slices, but not the planes of a volume encoder."""
     trunks: tuple[Trunk | None, ...] = ()
-    """One for each of `images` where they were asked for, None for a plane; they are not cached."""
+    """One for each of `images` where they were asked for, None for a plane."""
     maps: str = ""
     """Name in the cache of what the encoder's trunk made of them and of their views, see FeatureCache.maps."""
 
@@ -133,10 +120,17 @@ class Encoders:
     @property
     def digest(self) -> str:
         """Stands for all encoders and their settings."""
+        towers = [tower.taught for tower in (self.image, self.text) if tower.taught]
+        return self._digest(state_digest(nn.ModuleList(one.learnt for one in tower)) for tower in towers)  # type: ignore[misc]
+
+    @property
+    def frozen_digest(self) -> str:
+        """Stands for them without what was taught."""
+        return self._digest(())
+
+    def _digest(self, taught: Iterable[str]) -> str:
         volume = (self.volume_slices, *((self.volume.digest, self.volume.size) if self.volume else ()))
         image = (self.image.digest, self.image.size, self.image_flips)
-        towers = [tower.taught for tower in (self.image, self.text) if tower.taught]
-        taught = [state_digest(nn.ModuleList(one.learnt for one in tower)) for tower in towers]  # type: ignore[misc]
         parts = (_FORMAT, *image, volume, self.text.digest, self.text.max_words, *taught)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -192,12 +186,12 @@ class Encoders:
         maps = [self.image.views(image, config.views, self._flips(image)) for image in images]
         return torch.stack(maps, dim=1) if maps else torch.zeros(1 + config.views, 0, 0, 0, 0).half()
 
-    def beside(self, study: EncodedStudy, maps: Tensor, taught: Sequence[Taught]) -> EncodedStudy:
+    def beside(self, study: EncodedStudy, maps: Iterable[Tensor], taught: Sequence[Taught]) -> EncodedStudy:
         """A study as the frozen encoders left it, and beside its flat patches what taught copies say of them.
 
         Args:
             study: encoded by these encoders.
-            maps: what the image encoder's trunk made of its flat pictures (F, C, N, N).
+            maps: what the image encoder's trunk made of each of its flat pictures (C, N, N).
             taught: copies of the image encoder's tail with other weights, and their heads.
         """
         frozen = self.image.frozen_width
@@ -215,6 +209,35 @@ class Encoders:
         other.image, other.text = copy.deepcopy(self.image), copy.deepcopy(self.text)
         other.image.taught, other.text.taught = nn.ModuleList(images).eval(), nn.ModuleList(notes).eval()
         return other
+
+    def without_taught(self, case: EncodedCase) -> EncodedCase:
+        """A case as the frozen networks alone left it, which is the same for all that was taught beside them."""
+        if self.image.taught:
+            case = replace(case, study=self._frozen(case.study), prior=self._frozen(case.prior))
+        if self.text.taught and case.note:
+            case = replace(case, note=replace(case.note, tokens=case.note.tokens[:, : self.text.frozen_width]))
+        return case
+
+    def with_taught(self, case: EncodedCase) -> EncodedCase:
+        """What `encode` gives, to the bit, of a case with trunks that other copies, or none, were taught beside."""
+        if self.image.taught:
+            case = replace(case, study=self._completed(case.study), prior=self._completed(case.prior))
+        if self.text.taught and case.note:
+            beside = self.text.beside(case.note.tokens, self.text.taught)
+            case = replace(case, note=replace(case.note, tokens=torch.cat([case.note.tokens, beside], dim=1)))
+        return case
+
+    def _frozen(self, study: EncodedStudy | None) -> EncodedStudy | None:
+        if study is None:
+            return None
+        kept = [study.tokens[:, : self.image.frozen_width], study.tokens[:, self.image.width :]]
+        return replace(study, tokens=torch.cat(kept, dim=1))
+
+    def _completed(self, study: EncodedStudy | None) -> EncodedStudy | None:
+        if study is None:
+            return None
+        maps = [trunk.maps[0] for trunk in study.trunks if trunk is not None]
+        return self.beside(study, maps, cast("Sequence[Taught]", self.image.taught))
 
     def save_taught(self, path: Path) -> None:
         """Write what was taught, and nothing else."""
@@ -369,99 +392,3 @@ def _has_shape(volume: Volume) -> bool:
 def remarks_of(note: Note | None, record: Record | None, case: tuple[str, ...]) -> tuple[str, ...]:
     """What the readers of note and record left out, and then what was left out of the case as a whole."""
     return (*(note.remarks if note else ()), *(record.remarks if record else ()), *case)
-
-
-class FeatureCache:
-    """Encoded studies and notes in a folder, one file each; writers may race, each file is whole."""
-
-    def __init__(self, folder: Path, encoders: Encoders) -> None:
-        self.folder = folder
-        self.digest = encoders.digest
-
-    def key(self, content: bytes) -> str:
-        """Name of what the encoders make of `content` (the bytes of a note, or the digest of a study's files)."""
-        return hashlib.sha256(self.digest.encode() + content).hexdigest()
-
-    def study(self, key: str) -> EncodedStudy | None:
-        """What was kept under `key`, if anything whole."""
-        kept = self._load(key)
-        if kept is None:
-            return None
-        tensors, said = kept
-        images = tuple(
-            ImageLayout(
-                tuple(i["cells"]), (i["grid"][0], i["grid"][1]), Placement(**i["placement"]), Picture(**i["picture"])
-            )
-            for i in said["images"]
-        )
-        time = datetime.fromisoformat(said["time"]) if said["time"] else None
-        flat = tuple(said["flat"])
-        return EncodedStudy(tensors["tokens"], tensors["place"], images, tuple(said["remarks"]), time, flat)
-
-    def keep_study(self, key: str, study: EncodedStudy) -> None:
-        """Remember an encoded study."""
-        said = {
-            "images": [asdict(image) for image in study.images],
-            "remarks": study.remarks,
-            "time": study.time.isoformat() if study.time else "",
-            "flat": study.flat,
-        }
-        self._save(key, {"tokens": study.tokens, "place": study.place}, said)
-
-    def note(self, key: str) -> EncodedNote | None:
-        """What was kept under `key`, if anything whole."""
-        kept = self._load(key)
-        if kept is None:
-            return None
-        tensors, said = kept
-        spans = tuple((start, end) for start, end in said["spans"])
-        return EncodedNote(tensors["tokens"], tensors["terms"], tuple(said["word_of"]), spans, tuple(said["remarks"]))
-
-    def keep_note(self, key: str, note: EncodedNote) -> None:
-        """Remember an encoded note: numbers and offsets, not its text."""
-        said = {"word_of": note.word_of, "spans": note.spans, "remarks": note.remarks}
-        self._save(key, {"tokens": note.tokens, "terms": note.terms}, said)
-
-    def keep_maps(self, key: str, maps: Tensor) -> None:
-        """Remember what `Encoders.encode_views` made of a study."""
-        self._save(key, {_MAPS: maps}, {})
-
-    def maps(self, key: str, views: Sequence[int], pictures: Sequence[int]) -> Tensor:
-        """Of each of some flat pictures of a study one view, 0 for the picture itself: (F, C, N, N) float16.
-
-        Nothing else of the file is read.
-        """
-        from safetensors import safe_open
-
-        with safe_open(self._path(key), framework="pt") as file:
-            kept = file.get_slice(_MAPS)
-            return torch.stack([kept[view, picture] for view, picture in zip(views, pictures, strict=True)])
-
-    def has(self, key: str) -> bool:
-        """Whether something is kept under `key`; it may still be damaged."""
-        return self._path(key).exists()
-
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.safetensors"
-
-    def _load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Read in one go, so that a writer cannot come between; what a full disk cut short is as good as none."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        path = self._path(key)
-        if not path.exists():
-            return None
-        try:
-            tensors = load(path.read_bytes())
-            return tensors, json.loads(tensors.pop(_SAID).numpy().tobytes())
-        except (OSError, SafetensorError, KeyError) as problem:
-            _log.warning("a file of the feature cache is damaged (%s) and is made again", type(problem).__name__)
-            return None
-
-    def _save(self, key: str, tensors: dict[str, Tensor], said: Mapping[str, Any]) -> None:
-        from safetensors.torch import save_file
-
-        content = {name: value.contiguous() for name, value in tensors.items()}
-        content[_SAID] = torch.frombuffer(bytearray(json.dumps(said).encode()), dtype=torch.uint8)
-        write_whole(self._path(key), lambda path: save_file(content, path))

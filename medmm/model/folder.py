@@ -30,7 +30,7 @@ from medmm.errors import ModelError
 from medmm.files import write_whole
 from medmm.model.batch import Features, collate
 from medmm.model.card import CARD, LIKENESS, NETWORK, TYPICAL, Card, ModelInfo, digest_of
-from medmm.model.encode import TAUGHT, Encoders
+from medmm.model.encode import TAUGHT, EncodedCase, Encoders
 from medmm.model.fusion import PATTERNS, Network, modalities_of
 from medmm.model.heads import Widths
 from medmm.model.likeness import Likeness
@@ -129,8 +129,20 @@ class Model:
 
     def encode(self, case: Case, *, keep_trunks: bool = False) -> Features:
         """The case through the encoders; the costly part of an answer. To be explained it needs its trunks."""
-        prior = bool(self.card.cohort.prior)
-        return self.encoders.features(self.encoders.encode(case, prior=prior, keep_trunks=keep_trunks), self.bins)
+        return self.features(self.encoded(case, keep_trunks=keep_trunks))
+
+    def encoded(self, case: Case, *, keep_trunks: bool = False) -> EncodedCase:
+        """What the encoders make of the case, the record as it was read."""
+        return self.encoders.encode(case, prior=self.knows_prior, keep_trunks=keep_trunks)
+
+    def features(self, case: EncodedCase) -> Features:
+        """What the network takes of an encoded case."""
+        return self.encoders.features(case, self.bins)
+
+    @property
+    def knows_prior(self) -> bool:
+        """Whether it knows what to do with an earlier study."""
+        return bool(self.card.cohort.prior)
 
     def limits(self, label: str, present: Sequence[str]) -> Limits | None:
         """How sure the model must be of a label for a case that has these of its modalities."""

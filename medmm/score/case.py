@@ -1,4 +1,4 @@
-"""One case to its scored case: encode it, answer, explain.
+"""One case to its scored case: encode it, or recall it as it was encoded, answer, explain.
 
 Every case goes through the model alone. Together they would be answered a little sooner, and a little otherwise: a
 matrix product rounds by the size of the batch, and then the last digits of a case would depend on who came with it.
@@ -17,14 +17,19 @@ from medmm.explain.contribution import predict
 from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.similar import Memory
 from medmm.model.batch import Features, ImageLayout
+from medmm.model.encode import EncodedCase
 from medmm.model.folder import Model
 from medmm.model.quality import quality_doubts
+from medmm.model.shelf import Shelf
 from medmm.read.cohort import CaseRow
 from medmm.read.sources.source import Source
 from medmm.result import Evidence, Film, Origin, Refusal, ScoredCase, Span
-from medmm.score.content import Beside, content_from
+from medmm.score.content import Beside, content_from, settings_of
 from medmm.score.engine import Plan
+from medmm.score.kept import Kept
 from medmm.score.reading import Read
+from medmm.score.recall import keep, recall
+from medmm.score.seen import Seen
 from medmm.slices import part_of, pictures_of
 from medmm.tensors import pixels_for
 from medmm.write.picture import write_picture
@@ -43,13 +48,35 @@ class Answerer:
         """Pixels of a film's shorter side that the model asks for."""
         return pixels_for(self.model.encoders.image.size)
 
+    def kept(self, plan: Plan) -> Kept | None:
+        """Where the encoded cases of a run are kept, if they are."""
+        if plan.cache is None:
+            return None
+        shelf = Shelf(plan.cache, self.model.encoders.frozen_digest)
+        return Kept(shelf, settings_of(plan.cohort.config), self.model.knows_prior)
+
     def answered(self, plan: Plan, row: CaseRow, read: Read | DataError) -> ScoredCase | Refusal:
         """What is kept of a row that was read, or could not be."""
         if isinstance(read, DataError):
             return Refusal.of(read)
+        try:
+            encoded, seen = self._encoded(plan, row, read)
+        except DataError as problem:
+            return Refusal.of(problem)
         content = content_from(read.inputs, plan.cohort.config, plan.beside)
-        waiting = encode_case(self.model, row, read.case, content, plan.films, plan.cohort.config)
+        waiting = _waiting(self.model, row, encoded, seen, content, plan.cohort.config)
         return answer_case(self.model, self.memory, waiting, plan.beside)
+
+    def _encoded(self, plan: Plan, row: CaseRow, read: Read) -> tuple[EncodedCase, Seen]:
+        kept, encoders = self.kept(plan), self.model.encoders
+        if read.case is not None:
+            encoded, seen = _encode(self.model, read.case, plan.films)
+            if kept is not None:
+                keep(kept, read.inputs, encoders, encoded, seen, plan.films)
+            return encoded, seen
+        if kept is None:
+            raise ValueError("a case that was not read is kept somewhere")
+        return recall(kept, read.inputs, row.case_id, encoders, plan.films)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +85,9 @@ class Waiting:
 
     features: Features
     patient_id: str = field(repr=False)
-    films: tuple[Film, ...]
-    note: str = field(repr=False)
-    record: dict[str, RecordValue] = field(repr=False)
+    record: Mapping[str, RecordValue] = field(repr=False)
+    seen: Seen
     content: str
-    doubts: tuple[str, ...]
-    """Of the quality of what was read."""
     study: Origin | None
     prior: Origin | None
     usual: Mapping[str, Span]
@@ -82,15 +106,31 @@ def encode_case(
         films: folder of the pictures; None to write none.
         config: by which the case was read.
     """
-    features = model.encode(case, keep_trunks=True)
-    shown = list(_films(case.study, features.layout.images, films, prior=False))
-    shown += _films(case.prior, features.layout.prior, films, prior=True)
-    note, record = case.note.text if case.note else "", dict(case.record.values) if case.record else {}
+    return _waiting(model, row, *_encode(model, case, films), content, config)
+
+
+def _encode(model: Model, case: Case, films: Path | None) -> tuple[EncodedCase, Seen]:
+    """A case through the encoders, and what is shown of it."""
+    encoded = model.encoded(case, keep_trunks=True)
+    shown = list(_films(case.study, encoded.study.images if encoded.study else (), films, prior=False))
+    shown += _films(case.prior, encoded.prior.images if encoded.prior else (), films, prior=True)
+    return encoded, Seen(
+        films=tuple(shown),
+        note=case.note.text if case.note else "",
+        doubts=quality_doubts(case),
+        study=case.study.header if case.study else None,
+        prior=case.prior.header if case.prior else None,
+    )
+
+
+def _waiting(
+    model: Model, row: CaseRow, encoded: EncodedCase, seen: Seen, content: str, config: CohortConfig
+) -> Waiting:
+    """A case, encoded, for a model to answer."""
     taught = model.card.cohort
-    origins = _origin(row.study, case.study, taught), _origin(row.prior, case.prior, taught)
+    origins = _origin(row.study, seen.study, taught), _origin(row.prior, seen.prior, taught)
     usual = _usual(taught) | _usual(config)
-    doubts = quality_doubts(case)
-    return Waiting(features, case.patient_id, tuple(shown), note, record, content, doubts, *origins, usual)
+    return Waiting(model.features(encoded), row.patient_id, encoded.record, seen, content, *origins, usual)
 
 
 def _usual(config: CohortConfig) -> dict[str, Span]:
@@ -120,24 +160,25 @@ def _films(study: Study | None, layouts: Sequence[ImageLayout], films: Path | No
         )
 
 
-def _origin(source: Source | None, study: Study | None, config: CohortConfig) -> Origin | None:
+def _origin(source: Source | None, header: str | None, config: CohortConfig) -> Origin | None:
     """Where a study that was read came from."""
-    if source is None or study is None:
+    if source is None or header is None:
         return None
     windows = tuple(rule.window for rule in config.images if rule.window is not None)
-    return Origin(str(source.path.absolute()), source.members, study.header, windows)
+    return Origin(str(source.path.absolute()), source.members, header, windows)
 
 
 def answer_case(model: Model, memory: Memory | None, case: Waiting, beside: Beside) -> ScoredCase:
     """Answer an encoded case, and explain the answer; `memory` has the training cases to compare with."""
     (answer,) = predict(model, [case.features])
+    seen = case.seen
     columns = model.card.cohort.record.items()
     units = {name: column.unit for name, column in columns if isinstance(column, NumberColumn)}
     flips = [finding.label for finding in answer.flagged] if beside.deletions else []
     look = worth_a_look(answer)
-    explanations = explain(model, case.features, case.note, look, flips) if beside.explained else ()
+    explanations = explain(model, case.features, seen.note, look, flips) if beside.explained else ()
     similar = memory.nearest(model, case.features, case.patient_id) if memory and beside.similar else ()
     evidence = Evidence(
-        case.films, case.note, case.record, units, explanations, similar, case.study, case.prior, case.usual
+        seen.films, seen.note, dict(case.record), units, explanations, similar, case.study, case.prior, case.usual
     )
-    return ScoredCase(replace(answer, doubts=case.doubts + answer.doubts), evidence, case.content)
+    return ScoredCase(replace(answer, doubts=seen.doubts + answer.doubts), evidence, case.content)

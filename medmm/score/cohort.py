@@ -61,6 +61,7 @@ def score_cohort(
     beside: Beside = Beside(),  # noqa: B008  # frozen
     stop: Callable[[], bool] = lambda: False,
     store_url: str | None = None,
+    cache: Path | None = None,
 ) -> Scored:
     """Score every case that is not in the store yet, then write the tables of all that are.
 
@@ -75,6 +76,7 @@ def score_cohort(
         stop: asked after each case; if true, the others are left for the next run.
         store_url: of a database instead of the store in `out`. The tables then have the cases that runs into `out` were
             given, and no others that are in it.
+        cache: folder in which encoded cases are kept for the next model or run; None to keep none.
 
     Raises:
         StoreError: if another process is scoring into `out`, or the store cannot be written.
@@ -96,7 +98,7 @@ def score_cohort(
                 else:
                     yield row
 
-        plan = Plan(model.model_id, cohort.without_rows(), beside, out / FILMS)
+        plan = Plan(model.model_id, cohort.without_rows(), beside, out / FILMS, cache)
         for _, answer in engine(plan, left(), workers):
             if isinstance(answer, Refusal):
                 refused.append(answer)

@@ -70,7 +70,7 @@ def answer(held: Held, plan: Plan, row: CaseRow) -> ScoredCase | Refusal | Excep
         loaded = answerer(held, plan.model_id)
     except Exception as problem:
         return problem
-    read = read_row(plan.cohort, row, loaded.enough)
+    read = read_row(plan.cohort, row, loaded.enough, loaded.kept(plan))
     try:
         return loaded.answered(plan, row, read)
     except Exception as problem:

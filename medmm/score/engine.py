@@ -26,6 +26,8 @@ class Plan:
     beside: Beside
     films: Path
     """Folder of the pictures that the model was given."""
+    cache: Path | None = None
+    """Folder of encoded cases, which other runs may share; None to keep none."""
 
 
 Answered = tuple[CaseRow, ScoredCase | Refusal]

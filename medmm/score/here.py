@@ -28,7 +28,7 @@ def in_process(model: Model, memory: Memory | None = None) -> Engine:
 
 def _score(answerer: Answerer, plan: Plan, rows: Iterable[CaseRow], workers: int | None) -> Iterator[Answered]:
     with one_thread():
-        for row, read in read_rows(plan.cohort, rows, workers, answerer.enough):
+        for row, read in read_rows(plan.cohort, rows, workers, answerer.enough, answerer.kept(plan)):
             yield row, answerer.answered(plan, row, read)
 
 

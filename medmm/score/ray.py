@@ -89,7 +89,8 @@ def _score(held: Held, plan: Plan, rows: Iterable[CaseRow], workers: int | None)
     if not places:
         raise ConfigError("no node of the Ray cluster has a core to give", "Add one with `ray start --address`")
     work = ray.remote(num_cpus=1, max_retries=_TRIES - 1)(_work)
-    same = ray.put((held, replace(plan, films=plan.films.absolute())))
+    cache = plan.cache.absolute() if plan.cache else None
+    same = ray.put((held, replace(plan, films=plan.films.absolute(), cache=cache)))
     ahead = workers or max(_AHEAD, 4 * places)
     begun: deque[tuple[CaseRow, Any]] = deque()
     try:
@@ -138,7 +139,7 @@ def _work(same: tuple[Held, Plan], row: CaseRow) -> ScoredCase | Refusal:
     """Runs in a process of a node: read a case in its child, and answer it."""
     held, plan = same
     loaded = answerer(held, plan.model_id)
-    _, read = _child().start(row.case_id, read_row, (plan.cohort, row, loaded.enough))()
+    _, read = _child().start(row.case_id, read_row, (plan.cohort, row, loaded.enough, loaded.kept(plan)))()
     return loaded.answered(plan, row, read)
 
 

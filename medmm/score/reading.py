@@ -14,6 +14,7 @@ from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.guard import RefusedError
 from medmm.read.pool import in_children
 from medmm.read.sources.source import Source, is_archive
+from medmm.score.kept import Kept
 
 Stamp = tuple[tuple[str, int, int], ...]
 """Name, size in bytes and time of change in ns of each file of a case."""
@@ -23,7 +24,8 @@ Stamp = tuple[tuple[str, int, int], ...]
 class Read:
     """A case and what it was read from."""
 
-    case: Case
+    case: Case | None
+    """None if it is kept as it was encoded, so that nothing was decoded."""
     inputs: str
     """See `inputs_of`."""
 
@@ -59,23 +61,29 @@ def stamps(source: Source) -> Iterator[tuple[str, int, int]]:
 
 
 def read_rows(
-    cohort: Cohort, rows: Iterable[CaseRow], workers: int | None = None, enough: int | None = None
+    cohort: Cohort,
+    rows: Iterable[CaseRow],
+    workers: int | None = None,
+    enough: int | None = None,
+    kept: Kept | None = None,
 ) -> Iterator[tuple[CaseRow, Read | DataError]]:
     """Read cases in the order of `rows`, side by side as `read_cases`; a row is asked for when a child is free."""
     bare = cohort.without_rows()
-    sent, kept = tee(rows)
-    answers = in_children(read_row, ((row.case_id, (bare, row, enough)) for row in sent), workers)
-    return ((row, read) for row, (_, read) in zip(kept, answers, strict=True))
+    sent, after = tee(rows)
+    answers = in_children(read_row, ((row.case_id, (bare, row, enough, kept)) for row in sent), workers)
+    return ((row, read) for row, (_, read) in zip(after, answers, strict=True))
 
 
-def read_row(cohort: Cohort, row: CaseRow, enough: int | None) -> Read:
-    """Read one case, in the child.
+def read_row(cohort: Cohort, row: CaseRow, enough: int | None, kept: Kept | None = None) -> Read:
+    """Read one case, in the child; one that is kept is only looked for.
 
     Raises:
         DataError: as `read_case`; CORRUPT if a file changed meanwhile: what was read is neither the old nor the new.
     """
     before = stamp_of(row)
     inputs = inputs_of(row)
+    if kept is not None and kept.has(inputs):
+        return Read(None, inputs)
     case = read_case(cohort, row, enough)
     if stamp_of(row) != before:
         problem = "has files that changed while they were read"

@@ -23,16 +23,25 @@ def picture_path(folder: Path, digest: str) -> Path:
             cohort was scored.
         digest: of the image.
     """
-    path = folder / f"{digest}.png"
+    path = _path(folder, digest)
     return path if path.exists() else next(folder.parent.glob(f"*/{FILMS}/{path.name}"), path)
 
 
 def write_picture(folder: Path, image: Image) -> None:
     """Write the pixels of one image that were read, all or a part, as PNG; one that is there already is left alone."""
-    path = folder / f"{image.digest}.png"
-    if path.exists():
-        return
-    shown = np.rint(image.pixels * 255).astype(np.uint8)
-    kind = imagecodecs.PNG
-    encoded = imagecodecs.png_encode(shown, _COMPRESSION, strategy=kind.STRATEGY.HUFFMAN_ONLY, filter=kind.FILTER.AVG)
-    write_whole(path, lambda target: target.write_bytes(encoded))
+    if not _path(folder, image.digest).exists():
+        shown = np.rint(image.pixels * 255).astype(np.uint8)
+        kind = imagecodecs.PNG
+        filtered = {"strategy": kind.STRATEGY.HUFFMAN_ONLY, "filter": kind.FILTER.AVG}
+        put_picture(folder, image.digest, bytes(imagecodecs.png_encode(shown, _COMPRESSION, **filtered)))
+
+
+def put_picture(folder: Path, digest: str, picture: bytes) -> None:
+    """Put a picture that was written before, by its bytes, into another folder; likewise."""
+    path = _path(folder, digest)
+    if not path.exists():
+        write_whole(path, lambda target: target.write_bytes(picture))
+
+
+def _path(folder: Path, digest: str) -> Path:
+    return folder / f"{digest}.png"

@@ -1,0 +1,184 @@
+"""What frozen encoders made of studies, notes and cases, remembered on disk by content.
+
+A study and a note are kept for training under a digest of both the content and the encoders; they hold no pixels, no
+text and no ids. A case is kept for scoring, with all that is shown of it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medmm.files import write_whole
+from medmm.model.batch import ImageLayout
+from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders
+from medmm.model.encoders import Trunk
+from medmm.model.shelf import Shelf
+from medmm.placement import Placement
+from medmm.slices import Picture
+
+_MAPS = "maps"
+_SAID = "said"
+"""Name under which what is not a tensor stands in a file of the cache, as JSON."""
+_log = logging.getLogger(__name__)
+
+Tensors = dict[str, Tensor]
+
+
+class FeatureCache:
+    """Encoded studies, notes and cases in a folder, one file each; writers may race, each file is whole."""
+
+    def __init__(self, folder: Path, encoders: Encoders) -> None:
+        self.shelf = Shelf(folder, encoders.frozen_digest)
+
+    def key(self, content: bytes) -> str:
+        """See Shelf.key."""
+        return self.shelf.key(content)
+
+    def has(self, key: str) -> bool:
+        """See Shelf.has."""
+        return self.shelf.has(key)
+
+    def study(self, key: str) -> EncodedStudy | None:
+        """What was kept under `key`, if anything whole."""
+        kept = self._load(key)
+        return None if kept is None else _study_of(*kept)
+
+    def keep_study(self, key: str, study: EncodedStudy) -> None:
+        """Remember an encoded study, without its trunks."""
+        self._save(key, {"tokens": study.tokens, "place": study.place}, _said_of_study(study))
+
+    def note(self, key: str) -> EncodedNote | None:
+        """What was kept under `key`, if anything whole."""
+        kept = self._load(key)
+        return None if kept is None else _note_of(*kept)
+
+    def keep_note(self, key: str, note: EncodedNote) -> None:
+        """Remember an encoded note: numbers and offsets, not its text."""
+        self._save(key, {"tokens": note.tokens, "terms": note.terms}, _said_of_note(note))
+
+    def case(self, key: str, case_id: str) -> tuple[EncodedCase, Tensors, dict[str, Any]] | None:
+        """The case that was kept under `key`, if anything whole: encoded, and what else was kept of it."""
+        kept = self._load(key)
+        if kept is None:
+            return None
+        tensors, said = kept
+        sides = {name: _below(name, tensors) for name in ("study", "prior", "note", "beside")}
+        study, prior = (_study_of(sides[name], said[name]) if said[name] else None for name in ("study", "prior"))
+        note = _note_of(sides["note"], said["note"]) if said["note"] else None
+        encoded = EncodedCase(case_id, study, prior, note, said["record"], tuple(said["remarks"]))
+        return encoded, sides["beside"], said["beside"]
+
+    def keep_case(self, key: str, case: EncodedCase, tensors: Tensors, beside: Mapping[str, Any]) -> None:
+        """Remember a case as the frozen encoders left it, its trunks too.
+
+        Args:
+            key: name of its content.
+            case: without what taught copies say, see Encoders.without_taught. Its id is not kept.
+            tensors: what else is kept of it.
+            beside: likewise, as JSON takes it.
+        """
+        kept = {f"beside.{name}": value for name, value in tensors.items()}
+        said: dict[str, Any] = {"record": dict(case.record), "remarks": case.remarks, "beside": beside}
+        for name, study in (("study", case.study), ("prior", case.prior)):
+            said[name] = _said_of_study(study) if study else None
+            if study:
+                kept |= {f"{name}.tokens": study.tokens, f"{name}.place": study.place}
+                said[name]["trunks"] = [trunk.flips if trunk else None for trunk in study.trunks]
+                kept |= {f"{name}.trunk{n}": one.maps.cpu() for n, one in enumerate(study.trunks) if one}
+        said["note"] = _said_of_note(case.note) if case.note else None
+        if case.note:
+            kept |= {"note.tokens": case.note.tokens, "note.terms": case.note.terms}
+        self._save(key, kept, said)
+
+    def keep_maps(self, key: str, maps: Tensor) -> None:
+        """Remember what `Encoders.encode_views` made of a study."""
+        self._save(key, {_MAPS: maps}, {})
+
+    def maps(self, key: str, views: Sequence[int], pictures: Sequence[int]) -> Tensor:
+        """Of each of some flat pictures of a study one view, 0 for the picture itself: (F, C, N, N) float16.
+
+        Nothing else of the file is read.
+        """
+        from safetensors import safe_open
+
+        with safe_open(self.shelf.path(key), framework="pt") as file:
+            kept = file.get_slice(_MAPS)
+            return torch.stack([kept[view, picture] for view, picture in zip(views, pictures, strict=True)])
+
+    def _load(self, key: str) -> tuple[Tensors, dict[str, Any]] | None:
+        """Read in one go, so that a writer cannot come between; what a full disk cut short is as good as none."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        path = self.shelf.path(key)
+        if not path.exists():
+            return None
+        try:
+            tensors = load(path.read_bytes())
+            return tensors, json.loads(tensors.pop(_SAID).numpy().tobytes())
+        except (OSError, SafetensorError, KeyError) as problem:
+            _log.warning("a file of the feature cache is damaged (%s) and is made again", type(problem).__name__)
+            return None
+
+    def _save(self, key: str, tensors: Tensors, said: Mapping[str, Any]) -> None:
+        from safetensors.torch import save_file
+
+        content = {name: value.contiguous() for name, value in tensors.items()}
+        content[_SAID] = torch.frombuffer(bytearray(json.dumps(said).encode()), dtype=torch.uint8)
+        write_whole(self.shelf.path(key), lambda path: save_file(content, path))
+
+
+def _below(name: str, tensors: Tensors) -> Tensors:
+    """Those of a side, by their own names."""
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
+def _said_of_study(study: EncodedStudy) -> dict[str, Any]:
+    """What is no tensor of it."""
+    return {
+        "images": [asdict(image) for image in study.images],
+        "remarks": study.remarks,
+        "time": study.time.isoformat() if study.time else "",
+        "flat": study.flat,
+    }
+
+
+def _study_of(tensors: Tensors, said: Mapping[str, Any]) -> EncodedStudy:
+    """A study out of its tensors and what else was said of it."""
+    return EncodedStudy(
+        tokens=tensors["tokens"],
+        place=tensors["place"],
+        images=tuple(
+            ImageLayout(
+                tuple(i["cells"]), (i["grid"][0], i["grid"][1]), Placement(**i["placement"]), Picture(**i["picture"])
+            )
+            for i in said["images"]
+        ),
+        remarks=tuple(said["remarks"]),
+        time=datetime.fromisoformat(said["time"]) if said["time"] else None,
+        flat=tuple(said["flat"]),
+        trunks=tuple(
+            Trunk(tensors[f"trunk{n}"].contiguous(memory_format=torch.channels_last), flips) if flips else None
+            for n, flips in enumerate(said.get("trunks", ()))
+        ),
+    )
+
+
+def _said_of_note(note: EncodedNote) -> dict[str, Any]:
+    """What is no tensor of it."""
+    return {"word_of": note.word_of, "spans": note.spans, "remarks": note.remarks}
+
+
+def _note_of(tensors: Tensors, said: Mapping[str, Any]) -> EncodedNote:
+    """A note out of its tensors and what else was said of it."""
+    spans = tuple((start, end) for start, end in said["spans"])
+    return EncodedNote(tensors["tokens"], tensors["terms"], tuple(said["word_of"]), spans, tuple(said["remarks"]))

@@ -1,0 +1,28 @@
+"""Where what encoders made is kept: files in a folder, named by content. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A folder that several models may share: each finds what its own encoders made."""
+
+    folder: Path
+    encoders: str
+    """Digest of the encoders, see Encoders.frozen_digest."""
+
+    def key(self, content: bytes) -> str:
+        """Name of what the encoders make of `content` (the bytes of a note, or the digest of a study's files)."""
+        return hashlib.sha256(self.encoders.encode() + content).hexdigest()
+
+    def path(self, key: str) -> Path:
+        """Where it lies."""
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def has(self, key: str) -> bool:
+        """Whether something is kept under `key`; it may still be damaged."""
+        return self.path(key).exists()
