@@ -19,6 +19,7 @@ from medmm.case import Case, Study
 from medmm.config import ImageRule
 from medmm.errors import DataError, Reason
 from medmm.read.cohort import CaseRow, Cohort, read_case
+from medmm.read.guard import hush
 from medmm.read.handover import Parcel
 from medmm.read.sources.source import Source
 
@@ -161,6 +162,7 @@ def _can_share() -> bool:
 def _prepare(memory_bytes: int) -> None:
     """Runs first in the child: Ctrl-C is for the parent to answer, and memory beyond the limit is not given."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hush()
     if sys.platform == "linux":
         import resource
 

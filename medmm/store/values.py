@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -106,7 +105,13 @@ def evidence_out(evidence: Evidence) -> str:
 
 
 def _cells_out(cells: np.ndarray) -> list[list[float | None]]:
-    return [[None if math.isnan(value) else float(f"{value:.4g}") for value in row] for row in cells.tolist()]
+    """To four digits, which is more than a colour shows."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = 10.0 ** (3 - np.floor(np.log10(np.abs(cells, dtype=np.float64))))
+        short = np.where(cells == 0, 0, np.rint(cells * scale) / scale).astype(object)
+    short[np.isnan(cells)] = None
+    said: list[list[float | None]] = short.tolist()
+    return said
 
 
 def evidence_in(kept: dict[str, Any]) -> Evidence:

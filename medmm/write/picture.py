@@ -30,7 +30,8 @@ def picture_path(folder: Path, digest: str) -> Path:
 def write_picture(folder: Path, image: Image) -> None:
     """Write the pixels of one image that were read, all or a part, as PNG; one that is there already is left alone."""
     if not _path(folder, image.digest).exists():
-        shown = np.rint(image.pixels * 255).astype(np.uint8)
+        shown = np.multiply(image.pixels, np.float32(255))
+        shown = np.rint(shown, out=shown).astype(np.uint8)
         kind = imagecodecs.PNG
         filtered = {"strategy": kind.STRATEGY.HUFFMAN_ONLY, "filter": kind.FILTER.AVG}
         put_picture(folder, image.digest, bytes(imagecodecs.png_encode(shown, _COMPRESSION, **filtered)))
