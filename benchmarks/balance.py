@@ -73,7 +73,7 @@ def encoded(folder: Path, features: Path) -> tuple[Examples, Callable[[], Fusion
     patients = tuple(case.row.patient_id for case in cases)
 
     def fresh() -> Fusion:
-        body = build_network(cohort.config, run, encoders).body
+        body = build_network(cohort.config, run, encoders, bins).body
         assert isinstance(body, Fusion)
         return body
 

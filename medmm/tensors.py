@@ -273,6 +273,19 @@ class RecordBins:
         categories = (len(c.categories) for c in self.columns.values() if isinstance(c, CategoryColumn))
         return max(BINS, *categories, 0) if self.columns else BINS
 
+    @property
+    def steps(self) -> tuple[tuple[float, ...], ...]:
+        """How far each bin of each numeric column reaches, in shares of all of them; nothing for a category.
+
+        With these weights the sum over its bins is the number itself, from 0 at its lowest edge to 1 at its highest.
+        """
+        found = []
+        for name, column in self.columns.items():
+            edges = np.array(self.edges.get(name, range(BINS + 1)), dtype=np.float64)
+            whole = () if isinstance(column, CategoryColumn) else np.diff(edges) / (edges[-1] - edges[0])
+            found.append(tuple(float(step) for step in whole))
+        return tuple(found)
+
     def encode(self, values: Mapping[str, RecordValue]) -> tuple[np.ndarray, np.ndarray]:
         """Record values -> ((columns, width) float32 in [0, 1], (columns,) bool True where a value was taken)."""
         vectors = np.zeros((len(self.columns), self.width), dtype=np.float32)

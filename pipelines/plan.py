@@ -173,7 +173,7 @@ def _step(cohort: Cohort, encoders: Encoders, cases: Sequence[Case]) -> float:
     bins = RecordBins.learn(cohort.config.record, (case.record.values for case in cases if case.record))
     features = [encoders.features(encoders.encode(case, prior=bool(cohort.config.prior)), bins) for case in cases]
     batch = collate([features[i % len(features)] for i in range(_STEP)])
-    network = build_network(cohort.config, RunConfig(), encoders).train()
+    network = build_network(cohort.config, RunConfig(), encoders, bins).train()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch, body = batch.to(device), network.body.to(device)
     took = []

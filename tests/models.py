@@ -123,7 +123,7 @@ def random_model(run: RunConfig, *, multi_class: bool = False, record: bool = Tr
     encoders = Encoders(run.encoders)
     described = cohort(multi_class=multi_class, record=record)
     torch.manual_seed(seed)
-    network = randomise(build_network(described, run, encoders), seed)
+    network = randomise(build_network(described, run, encoders, RecordBins(described.record, {})), seed)
     return Model(card(run, described, encoders.digest), network, encoders, "0" * 64)
 
 

@@ -9,7 +9,7 @@ from medmm.config import DecisionConfig
 from medmm.judge.calibration import reliability
 from medmm.judge.conformal import calls, coverage
 from medmm.judge.metrics import sensitivity_threshold
-from medmm.learn.calibrate import _choose, calibrate, decide
+from medmm.learn.calibrate import _choose, _one_scale, calibrate, decide
 from medmm.learn.fit import Examples, infer
 from medmm.model.fusion import bent
 from tests.cohorts import planted_cases
@@ -50,6 +50,18 @@ def test_what_can_never_be_sure_is_not_called_sure() -> None:
     given = bent(said[600:][clear], *curve).sigmoid()
     assert given.max() < 0.5
     assert float(given.mean()) == pytest.approx(float(answers[600:][clear].mean()), abs=0.08)
+
+
+@pytest.mark.parametrize(("sharpness", "changed"), [(1.0, False), (3.0, True)])
+def test_classes_have_a_temperature_only_where_held_out_cases_pay_for_it(sharpness: float, changed: bool) -> None:
+    rng = np.random.default_rng(8)
+    truth = torch.tensor(rng.normal(0, 1.5, (150, 3)))
+    answers = torch.stack([torch.from_numpy(rng.multinomial(1, one)) for one in truth.softmax(dim=1).numpy()]).float()
+
+    scale = _one_scale(sharpness * truth, answers, np.arange(150) % 5)
+
+    assert scale == pytest.approx(1 / sharpness, rel=0.25)
+    assert (scale != 1) == changed
 
 
 @pytest.mark.parametrize("present", [1.0, 0.0])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medmm.config import TrainingConfig
+from medmm.config import NumberColumn, TrainingConfig
 from medmm.learn import fuse, probe
 from medmm.learn.calibrate import calibrate
 from medmm.learn.fit import Epoch, Examples, infer, loss_of
@@ -21,7 +21,8 @@ from medmm.learn.stage import Stage
 from medmm.learn.systems import LATE, systems_of
 from medmm.model.batch import Batch, collate
 from medmm.model.fusion import PATTERNS, Fusion, Network, modalities_of
-from medmm.model.heads import Copies, Head
+from medmm.model.heads import Copies, Head, Widths
+from medmm.tensors import RecordBins
 from tests.cohorts import planted_cases
 from tests.models import LABELS, WIDTHS, fusion
 
@@ -380,7 +381,9 @@ def test_the_interaction_hears_the_heads_as_they_speak_of_cases_that_they_have_n
     made = trained(tmp_path, train, validation)
 
     assert heard[0] is not None
-    torch.testing.assert_close(heard[0], fit_heads(fusion_of(made), train.and_also(validation), QUICK)[:60])
+    both = train.and_also(validation)
+    again = fit_heads(fusion_of(made), both, QUICK, held_back=np.arange(len(both)) >= len(train))
+    torch.testing.assert_close(heard[0], again[:60])
     assert not torch.allclose(heard[0], fuse._said(fusion_of(made), train), atol=0.1)
 
 
@@ -457,6 +460,47 @@ def test_the_probe_of_a_taught_encoder_reads_the_frozen_channels_alone() -> None
     fit_head(taught, spoken(cases, 2.0, seed=3), fold_of, nobody, multi_class=False)
 
     torch.testing.assert_close(taught.probe.weight, frozen.probe.weight)
+
+
+@pytest.mark.parametrize("modality", ["image", "note"])
+def test_what_is_plain_of_tokens_is_their_mean(modality: str) -> None:
+    cases = planted_cases(6, seed=1)
+    head = Head(modality, WIDTHS, len(LABELS))
+    tokens = [getattr(case, modality).float().mean(dim=0) for case in cases.features]
+
+    plain = infer(head.probe.pool, cases).numpy() @ head.probe.plain
+
+    np.testing.assert_allclose(plain, torch.stack(tokens).numpy(), atol=1e-6)
+
+
+def aged(count: int, *, even: bool) -> tuple[Examples, Widths]:
+    """Cases of an age, which the answers follow evenly or in waves."""
+    columns = {"age": NumberColumn(unit="a")}
+    rng = np.random.default_rng(6)
+    ages = np.round(rng.gamma(2, 15, count), 2)
+    bins = RecordBins.learn(columns, [{"age": age} for age in ages])
+    slope = (ages - 30) / 10 if even else 3 * np.sin(np.searchsorted(bins.edges["age"], ages) * np.pi / 2)
+    targets = torch.from_numpy(rng.random((count, len(LABELS))) < 1 / (1 + np.exp(-slope))[:, None]).float()
+    features = []
+    for case, age in zip(planted_cases(count).features, ages, strict=True):
+        record, taken = (torch.from_numpy(one) for one in bins.encode({"age": float(age)}))
+        features.append(replace(case, record=record, taken=taken))
+    widths = replace(WIDTHS, columns=1, bins=bins.width, steps=bins.steps)
+    return Examples(tuple(features), tuple(f"p{n}" for n in range(count)), targets), widths
+
+
+@pytest.mark.parametrize(("even", "count"), [(True, 60), (False, 600)])
+def test_a_number_is_read_as_a_number_where_cases_are_few_and_in_bins_where_they_show_more(
+    even: bool, count: int
+) -> None:
+    cases, widths = aged(count, even=even)
+    fold_of, nobody = np.arange(count) % 4, np.zeros(count, dtype=bool)
+    head, binned = (Head("record", one, len(LABELS)) for one in (widths, replace(widths, steps=())))
+
+    said = [fit_head(one, cases, fold_of, nobody, multi_class=False) for one in (head, binned)]
+    losses = [float(loss_of(one, cases.targets, False)) for one in said]
+
+    assert losses[0] < losses[1] if even else losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
 def test_a_plane_of_which_no_copy_speaks_does_not_count() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.linear_model import LogisticRegression
 
 from medmm.learn import probe
@@ -50,6 +51,18 @@ def loss(logits: np.ndarray, answers: np.ndarray) -> float:
     """Log loss over the stated answers."""
     stated = np.isfinite(answers)
     return float(np.logaddexp(0, np.where(answers == 1, -logits, logits))[stated].sum())
+
+
+def test_a_model_of_made_features_says_the_same_of_those_they_were_made_from() -> None:
+    features, answers, fold_of = draw(60, 7)
+    made = scipy.sparse.csr_matrix(np.array([[1, 0], [0.5, 0], [0, 2], [0, 1], [0, 0], [1, 1], [0, 0]], dtype=float))
+    few = fit_probe(features @ made, answers, fold_of, multi_class=False)
+    centre, spread = features.mean(axis=0), features.std(axis=0)
+
+    weight, bias = few.on(made, centre, spread)
+
+    said = (features - centre) / spread @ weight.T + bias
+    np.testing.assert_allclose(said, standard(features @ made, few) @ few.weight.T + few.bias, atol=1e-6)
 
 
 @pytest.mark.usefixtures("one_strength")

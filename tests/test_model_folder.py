@@ -17,6 +17,7 @@ from medmm.errors import ModelError
 from medmm.explain.contribution import predict
 from medmm.model.encode import Encoders
 from medmm.model.folder import Model, build_network
+from medmm.tensors import RecordBins
 from tests.models import LABELS, card, cohort, fusion, random_model, randomise, write_bert, write_torchvision
 
 SMALL = EncoderConfig(image_size=64)
@@ -141,9 +142,10 @@ def test_names_thresholds_and_edges_travel(own: Saved) -> None:
 
 def test_saving_again_over_the_same_folder_replaces_the_model(embedded: Saved, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(embedded.folder, tmp_path / "again"))
-    other = build_network(embedded.model.card.cohort, embedded.model.card.run, embedded.model.encoders)
+    model = embedded.model
+    other = build_network(model.card.cohort, model.card.run, model.encoders, model.bins)
 
-    Model.save(folder, embedded.model.card, randomise(other, seed=9), embedded.model.encoders)
+    Model.save(folder, model.card, randomise(other, seed=9), model.encoders)
 
     loaded = Model.load(folder)
     assert loaded.model_id != embedded.model.model_id
@@ -152,7 +154,7 @@ def test_saving_again_over_the_same_folder_replaces_the_model(embedded: Saved, t
 
 def test_a_model_without_record_columns_travels_too(embedded: Saved, tmp_path: Path) -> None:
     encoders, run, described = embedded.model.encoders, embedded.model.card.run, cohort(record=False)
-    network = randomise(build_network(described, run, encoders))
+    network = randomise(build_network(described, run, encoders, RecordBins(described.record, {})))
     model = Model.save(tmp_path, card(run, described, encoders.digest), network, encoders)
 
     said = answers(model)

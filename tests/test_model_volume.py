@@ -31,7 +31,7 @@ from medmm.score.here import in_process
 from medmm.score.reading import Read
 from medmm.slices import Picture, depths, slice_images, spread_slices
 from medmm.store.store import Store
-from medmm.tensors import BINS, volume_tensor
+from medmm.tensors import BINS, RecordBins, volume_tensor
 from tests.models import card, cohort, fusion, random_case, random_network, randomise, write_bert, write_torchvision
 from tests.volumes import EVEN, ball, cine, write_monai
 
@@ -355,7 +355,7 @@ def model_of(encoders: Encoders, dials: EncoderConfig, *, prior: str = "") -> Mo
     run = RunConfig(encoders=dials, fusion=fusion())
     described = cohort().model_copy(update={"prior": prior})
     torch.manual_seed(0)
-    network = randomise(build_network(described, run, encoders))
+    network = randomise(build_network(described, run, encoders, RecordBins(described.record, {})))
     return Model(card(run, described, encoders.digest), network, encoders, "0" * 64)
 
 
@@ -563,7 +563,7 @@ def test_what_is_left_out_of_note_record_and_case_reaches_the_prediction(folder:
 
 def test_without_a_prior_column_the_network_is_what_it_was() -> None:
     torch.manual_seed(3)
-    plain = build_network(cohort(), RunConfig(fusion=fusion()), _Sizes())  # type: ignore[arg-type]
+    plain = build_network(cohort(), RunConfig(fusion=fusion()), _Sizes(), RecordBins({}, {}))  # type: ignore[arg-type]
     names = {name for name, _ in plain.named_parameters()}
 
     assert "body.rule.interaction.places.further" in names

@@ -202,6 +202,15 @@ def test_edges_rise_even_where_most_values_are_the_same() -> None:
     assert bins.encode({"age": 3.0})[0][0].sum() == pytest.approx(BINS)
 
 
+def test_the_steps_of_its_bins_bring_a_number_back() -> None:
+    bins = bins_of([0.0, 1.0, 2.0, 4.0, 50.0, 90.0])
+
+    steps, of_category = bins.steps
+    for age in (0.0, 3.0, 45.0, 90.0):
+        assert float(bins.encode({"age": age})[0][0, :BINS] @ np.array(steps)) == pytest.approx(age / 90, abs=1e-4)
+    assert of_category == ()
+
+
 def test_a_whole_number_is_learnt_from_like_any_other() -> None:
     whole = RecordBins.learn(COLUMNS, [{"age": value} for value in (10, 20, 30)])
 

@@ -50,17 +50,17 @@ def calibrate(network: Network, validation: Examples) -> None:
 
     Of none, temperature (Guo 2017), Platt's (1999), beta (Kull 2017) and Platt's between two bounds it is the one with
     the lowest loss on held-out folds of the validation patients. Classes that exclude each other have one temperature,
-    since a curve for each would change which of them is the likeliest.
+    since a curve for each would change which of them is the likeliest, or none.
     """
     for pattern, keep, rows in by_pattern(network.keep, validation):
         cases = validation.take(torch.nonzero(rows).flatten().tolist())
         if not len(cases):
             continue
         logits = infer(network.body, cases, keep=keep)
-        if network.multi_class:
-            network.scale[pattern] = fit_temperature(logits, cases.targets, _RIDGE, multi_class=True)
-            continue
         fold_of = folds_by_patient(cases.patients, _FOLDS, 0)
+        if network.multi_class:
+            network.scale[pattern] = _one_scale(logits, cases.targets, fold_of)
+            continue
         for label in range(logits.shape[1]):
             curve = _choose(logits[:, [label]], cases.targets[:, [label]], fold_of, knows=bool(keep.any()))
             network.scale[pattern, :, label], network.shift[pattern, label] = curve[0][:, 0], curve[1][0]
@@ -99,6 +99,22 @@ def by_pattern(known: Sequence[bool], examples: Examples) -> Iterator[tuple[int,
     for pattern in range(PATTERNS):
         keep = modalities_of(pattern) & torch.tensor(known)
         yield pattern, keep, (examples.present | ~keep).all(dim=1)
+
+
+def _one_scale(logits: Tensor, targets: Tensor, fold_of: np.ndarray) -> float:
+    """The temperature of classes (N, L) that exclude each other; 1 unless held-out folds (N,) pay for another.
+
+    It must gain more than a standard error: the rule before it was fitted to the same kind of answers, of more cases.
+    """
+    gains = torch.zeros(len(targets), dtype=torch.float64)
+    for fold in np.unique(fold_of):
+        outside = torch.from_numpy(fold_of == fold)
+        scale = fit_temperature(logits[~outside], targets[~outside], _RIDGE, multi_class=True)
+        before, after = (losses_of(one * logits[outside], targets[outside], True).sum(dim=1) for one in (1.0, scale))
+        gains[outside] = (before - after).double()
+    if float(gains.mean()) <= float(gains.std(correction=0)) / len(gains) ** 0.5:
+        return 1.0
+    return fit_temperature(logits, targets, _RIDGE, multi_class=True)
 
 
 def _none(logits: Tensor, targets: Tensor) -> Curve:

@@ -110,12 +110,26 @@ def _mixed(mix: Tensor, first: Tensor, second: Tensor, targets: Tensor, multi_cl
 
 
 def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
-    """Fit a probe of pooled tokens; what it said of cases that it had not seen: (N, L)."""
-    features = infer(head.pool, cases).numpy()
-    probe = fit_probe(features, cases.targets.numpy(), fold_of, multi_class=multi_class, held_back=held_back)
-    for name in ("centre", "spread", "weight", "bias"):
-        getattr(head, name).copy_(torch.from_numpy(getattr(probe, name)))
-    return torch.from_numpy(probe.held_out).float()
+    """Fit a probe of pooled tokens; what it said of cases that it had not seen: (N, L).
+
+    It is two, of all features and of the few that are plain, mixed as held-out cases say. Both are linear, and so is
+    their mix. Where cases are few, extremes over patches, or bins of a number, cost more than they tell.
+    """
+    features, targets = infer(head.pool, cases).numpy(), cases.targets.numpy()
+    whole, few = (
+        fit_probe(x, targets, fold_of, multi_class=multi_class, held_back=held_back)
+        for x in (features, np.asarray(features @ head.plain))
+    )
+    first, second = (torch.from_numpy(probe.held_out).float() for probe in (few, whole))
+    mix = torch.ones(targets.shape[1])
+    held_out = _mixed(mix, first, second, cases.targets, multi_class)
+    weight, bias = few.on(head.plain, whole.centre, whole.spread)
+    share = mix.double().numpy()
+    head.centre.copy_(torch.from_numpy(whole.centre))
+    head.spread.copy_(torch.from_numpy(whole.spread))
+    head.weight.copy_(torch.from_numpy(share[:, None] * whole.weight + (1 - share[:, None]) * weight))
+    head.bias.copy_(torch.from_numpy(share * whole.bias + (1 - share) * bias))
+    return held_out
 
 
 def fit_words(

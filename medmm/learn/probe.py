@@ -43,6 +43,19 @@ class FittedProbe:
     held_out: np.ndarray
     """(N, L) logits, each from the fold that did not have the case; of a case held back from models without any."""
 
+    def on(
+        self, made: scipy.sparse.csr_matrix, centre: np.ndarray, spread: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same model of the features that its own were made from: weight (L, G) and bias (L,).
+
+        Args:
+            made: from those to its own (G, F).
+            centre: by which those are standardised (G,).
+            spread: likewise.
+        """
+        slope = (self.weight / self.spread).T  # (F, L)
+        return np.asarray(made @ slope).T * spread, self.bias + (centre @ made - self.centre) @ slope
+
 
 def fit_probe(
     features: np.ndarray,

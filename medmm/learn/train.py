@@ -230,7 +230,7 @@ def learn_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, work:
     bins = RecordBins.learn(prepared.cohort.config.record, (case.case.record for case in chosen["train"]))
     sets = {part: _examples(cases, encoders, bins) for part, cases in chosen.items()}
     torch.manual_seed(run.training.seed)
-    network = build_network(prepared.cohort.config, run, encoders)
+    network = build_network(prepared.cohort.config, run, encoders, bins)
     train, told = train_network(
         network, sets["train"], sets["validation"], run.training, work / "model", listener.epoch
     )
@@ -326,7 +326,8 @@ def _textbook(prepared: Prepared, learned: Learned, run: RunConfig, work: Path, 
     """The textbook's concatenation, trained on the same cases."""
     fusion = run.fusion.model_copy(update={"kind": "concat"})
     torch.manual_seed(run.training.seed)  # not where the stages before left it: they may have been done earlier
-    network = build_network(prepared.cohort.config, run.model_copy(update={"fusion": fusion}), learned.encoders)
+    run = run.model_copy(update={"fusion": fusion})
+    network = build_network(prepared.cohort.config, run, learned.encoders, learned.bins)
     sets = learned.sets
     train_network(network, sets["train"], sets["validation"], run.training, work / "textbook", listener.epoch)
     return network

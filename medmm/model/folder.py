@@ -69,7 +69,7 @@ class Model:
             raise ModelError(
                 "the encoders here are not those that the model was trained with", "Install the same packages"
             )
-        network = build_network(card.cohort, card.run, encoders)
+        network = build_network(card.cohort, card.run, encoders, RecordBins(card.cohort.record, card.record_edges))
         try:
             network.load_state_dict(load_file(folder / NETWORK))
         except RuntimeError:
@@ -156,22 +156,21 @@ class Model:
         return answer
 
 
-def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders) -> Network:
+def build_network(cohort: CohortConfig, run: RunConfig, encoders: Encoders, bins: RecordBins) -> Network:
     """A network of the sizes that the cohort and the encoders dictate, with fresh weights."""
     if cohort.labels is None:
         raise ModelError("the cohort names no labels", "Name them in [labels] of cohort.toml")
-    bins = RecordBins(cohort.record, {})
-    columns = len(cohort.record)
     image, text = encoders.image, encoders.text
     widths = Widths(
         encoders.image_width,
         text.width,
         text.frozen_width // 2,
-        columns,
+        len(cohort.record),
         bins.width,
         prior=bool(cohort.prior),
         image_copies=(image.frozen_width, image.width) if image.taught else (0, 0),
         note_copies=(text.frozen_width, text.width) if text.taught else (0, 0),
+        steps=bins.steps,
     )
     return Network(widths, len(cohort.labels.names), cohort.labels.multi_class, run.fusion)
 

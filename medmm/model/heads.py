@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +48,8 @@ class Widths:
     """The channels of a patch in which taught copies of the encoder speak, see Taught; none of a frozen encoder."""
     note_copies: Channels = (0, 0)
     """Those of a word piece."""
+    steps: tuple[tuple[float, ...], ...] = ()
+    """See RecordBins; of a network that will learn."""
 
     def copies(self, modality: str) -> Channels:
         """The channels of one of MODALITIES in which taught copies speak."""
@@ -57,6 +61,21 @@ class Widths:
         record = self.columns * (self.bins + 1)
         image, note = _POOLS * (self.image - behind + first), _POOLS * (self.note - behind + first)
         return {"image": (1 + self.prior) * image, "note": note, "record": record}[modality]
+
+    def plain(self, modality: str) -> scipy.sparse.csr_matrix:
+        """From `Pool`'s vector of the frozen channels (F,) to the few that are plain (K,): F x K.
+
+        Of tokens the mean; of a number the number itself and not its bins; all else of a record as it is.
+        """
+        eye = scipy.sparse.eye
+        if modality == "record":
+            steps = self.steps or ((),) * self.columns
+            whole = [np.pad(one, (0, self.bins - len(one)))[:, None] if one else eye(self.bins) for one in steps]
+            return scipy.sparse.block_diag([*whole, eye(self.columns)], format="csr")
+        parts = 1 + (modality == "image" and self.prior)
+        channels = self.pooled(modality, frozen=True) // (_POOLS * parts)
+        means = scipy.sparse.vstack([eye(channels), scipy.sparse.csr_matrix(((_POOLS - 1) * channels, channels))])
+        return scipy.sparse.block_diag([means] * parts, format="csr")
 
 
 class Pool(nn.Module):
@@ -133,6 +152,7 @@ class Probe(nn.Module):
     def __init__(self, modality: str, widths: Widths, labels: int) -> None:
         super().__init__()
         self.pool = Pool(modality, widths.prior, widths.copies(modality))
+        self.plain = widths.plain(modality)
         features = widths.pooled(modality, frozen=True)
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
