@@ -23,7 +23,7 @@ from medmm.files import remove_unfinished
 from medmm.model.card import SIMILAR, Card, ModelInfo
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.read.sources.dicomweb import read_server
-from medmm.read.sources.folder import check_apart, read_folder
+from medmm.read.sources.folder import check_apart, check_there, read_folder
 from medmm.score.cohort import Scored, score_cohort
 from medmm.score.content import Beside
 from medmm.score.cores import on_cores
@@ -114,8 +114,9 @@ def score_folder(
     manner: Manner = _PLAIN,
 ) -> Scored:
     """Score a cohort with a table, or a bare folder, archive or medium of studies, with a trained model."""
+    info, beside = known_of(model, manner)
+    check_there(studies)
     with engine_on(manner.cluster, model) as engine:
-        info, beside = known_of(model, manner)
         cohort = find_cases(studies, info.card, out, manner.workers)
         part = manner.shard.part(cohort) if manner.shard else cohort
         return score_cases(info, part, out, engine, beside, manner)
@@ -140,8 +141,8 @@ def score_server(
 
     The part that a shard has is told by Study Instance UID, and no other study is retrieved.
     """
+    info, beside = known_of(model, manner)
     with alone_in(out), engine_on(manner.cluster, model) as engine:
-        info, beside = known_of(model, manner)
         sweep_retrieved(out)
         with terminal.counting("Retrieving") as progress:
             cohort = read_server(

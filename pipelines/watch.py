@@ -73,8 +73,8 @@ def watch_studies(
                 f"{studies} is neither a folder nor a server, and nothing else can be watched", "Give one"
             )
         check_apart(Path(studies), out)
+    info, beside = known_of(model, manner)
     with _stopped() as stopped, alone_in(out), engine_on(None, model) as engine:
-        info, beside = known_of(model, manner)
         config = without_table(info.card)
         what = "the server" if is_server(studies) else studies  # no password in a URL that is yet to be refused
         terminal.console.print(f"Watching {what}; stop with Ctrl+C")

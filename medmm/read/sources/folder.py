@@ -10,7 +10,7 @@ from medmm.errors import CohortError, ConfigError, Reason
 from medmm.read.chart import note
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.read.guard import RefusedError
-from medmm.read.sources.scan import Found, scan
+from medmm.read.sources.scan import Found, root_of, scan
 from medmm.read.sources.source import Source, is_directory
 
 
@@ -27,16 +27,26 @@ def read_folder(path: Path, config: CohortConfig | None = None, workers: int | N
     Raises:
         CohortError: if there is no study.
     """
-    try:
-        found = scan(path, workers)
-    except RefusedError as refused:
-        raise CohortError(f"{path} {refused.problem}", refused.remedy) from None
+    check_there(path)
+    found = scan(path, workers)
     if not found.studies:
         raise CohortError(f"empty cohort: {path} holds no study", "Put each study into a folder of its own")
     remarks = tuple(f"{what} left out: {count}" for what, count in found.left_out.items())
     folder = path if path.is_dir() else path.parent
     rows = tuple(map(_row, found.studies))
     return Cohort(folder, config or CohortConfig(study="", note=""), rows, (*remarks, *found.remarks))
+
+
+def check_there(path: Path) -> None:
+    """Check that a path may hold studies, before anything is begun that costs.
+
+    Raises:
+        CohortError: if it is neither a folder nor an archive nor a DICOMDIR.
+    """
+    try:
+        root_of(path)
+    except RefusedError as refused:
+        raise CohortError(f"{path} {refused.problem}", refused.remedy) from None
 
 
 def check_apart(studies: Path, out: Path) -> None:

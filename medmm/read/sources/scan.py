@@ -105,9 +105,7 @@ def scan(path: Path, workers: int | None = None) -> Scan:
     Raises:
         RefusedError: MISSING_STUDY if `path` is none of the three.
     """
-    root = path.parent if path.is_file() and is_directory(path.name) else path
-    if not root.is_dir() and not (root.is_file() and is_archive(root)):
-        raise RefusedError(Reason.MISSING_STUDY, "is not a folder, a zip archive or a DICOMDIR", "Check the path")
+    root = root_of(path)
     left_out: Counter[str] = Counter()
     remarks: list[str] = []
     places = _obeyed(_places(root), left_out, remarks, workers)
@@ -125,6 +123,14 @@ def scan(path: Path, workers: int | None = None) -> Scan:
         remarks.append(f"several studies in one folder or archive, each a case of its own: {several} such places")
     found = _joined(root, found, left_out, remarks)
     return Scan(tuple(_unique(found)), MappingProxyType(dict(left_out)), tuple(remarks))
+
+
+def root_of(path: Path) -> Path:
+    """The folder or archive that a path names, of a DICOMDIR its folder; raises as `scan`."""
+    root = path.parent if path.is_file() and is_directory(path.name) else path
+    if not root.is_dir() and not (root.is_file() and is_archive(root)):
+        raise RefusedError(Reason.MISSING_STUDY, "is not a folder, a zip archive or a DICOMDIR", "Check the path")
+    return root
 
 
 def hashed(text: str) -> str:
