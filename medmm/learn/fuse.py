@@ -112,8 +112,9 @@ def _mixed(mix: Tensor, first: Tensor, second: Tensor, targets: Tensor, multi_cl
 def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
     """Fit a probe of pooled tokens; what it said of cases that it had not seen: (N, L).
 
-    It is two, of all features and of the few that are plain, mixed as held-out cases say. Both are linear, and so is
-    their mix. Where cases are few, extremes over patches, or bins of a number, cost more than they tell.
+    It is two, of all features and of the few that are plain, mixed as far as held-out cases pay for it by more than a
+    standard error. Both are linear, and so is their mix. Where cases are few, extremes over patches, or bins of a
+    number, may cost more than they tell.
     """
     features, targets = infer(head.pool, cases).numpy(), cases.targets.numpy()
     whole, few = (
@@ -121,15 +122,23 @@ def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.
         for x in (features, np.asarray(features @ head.plain))
     )
     first, second = (torch.from_numpy(probe.held_out).float() for probe in (few, whole))
-    mix = torch.ones(targets.shape[1])
-    held_out = _mixed(mix, first, second, cases.targets, multi_class)
+    mix = _worth(first, second, cases.targets, multi_class)
     weight, bias = few.on(head.plain, whole.centre, whole.spread)
     share = mix.double().numpy()
     head.centre.copy_(torch.from_numpy(whole.centre))
     head.spread.copy_(torch.from_numpy(whole.spread))
     head.weight.copy_(torch.from_numpy(share[:, None] * whole.weight + (1 - share[:, None]) * weight))
     head.bias.copy_(torch.from_numpy(share * whole.bias + (1 - share) * bias))
-    return held_out
+    return first.lerp(second, mix)
+
+
+def _worth(first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
+    """Each label's share of the second part (L,): all, unless another gains more than a standard error."""
+    losses = torch.stack([losses_of(first.lerp(second, one), targets, multi_class) for one in _MIXES])
+    best = losses.sum(dim=1).argmin(dim=0)
+    gain = losses[-1] - losses.gather(0, best.expand(1, *losses.shape[1:]))[0]
+    pays = gain.mean(dim=0) > gain.std(dim=0, correction=0) / len(gain) ** 0.5
+    return torch.where(pays, torch.tensor(_MIXES)[best], 1.0)
 
 
 def fit_words(
