@@ -503,6 +503,19 @@ def test_a_number_is_read_as_a_number_where_cases_are_few_and_in_bins_where_they
     assert losses[0] < losses[1] if even else losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_of_two_probes_that_rank_alike_the_quieter_is_not_heard_for_saying_less(multi_class: bool) -> None:
+    rng = np.random.default_rng(3)
+    truth = torch.from_numpy(rng.normal(size=(200, 3))).float()
+    answers = torch.from_numpy(rng.random((200, 3))).float() < truth.sigmoid()
+    if multi_class:
+        answers = nn.functional.one_hot(torch.from_numpy(rng.integers(3, size=200)), 3) > 0
+
+    share = fuse._worth(0.3 * truth, 4 * truth, answers.float(), multi_class)
+
+    assert (share == 1).all()
+
+
 def test_a_plane_of_which_no_copy_speaks_does_not_count() -> None:
     cases = spoken(planted_cases(4, seed=1), 2.0, seed=3)
     (case, *_) = cases.features

@@ -24,7 +24,7 @@ from medmm.learn.calibrate import by_pattern, calibrate
 from medmm.learn.fit import Epoch, Examples, infer, losses_of
 from medmm.learn.probe import fit_probe, fit_terms
 from medmm.learn.split import folds_by_patient
-from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_weights
+from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperature, fit_weights
 from medmm.learn.stage import Stage
 from medmm.model.batch import Batch
 from medmm.model.fusion import Corrected, Fusion, Network, WeightedSum, centred, pattern_of
@@ -36,6 +36,7 @@ Tell = Callable[[str, Epoch], None]
 _GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _STACK_RIDGE = 2.0
+_SCALE_RIDGE = 1.0
 _RIDGE_FOLDS = 5
 
 
@@ -112,9 +113,9 @@ def _mixed(mix: Tensor, first: Tensor, second: Tensor, targets: Tensor, multi_cl
 def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
     """Fit a probe of pooled tokens; what it said of cases that it had not seen: (N, L).
 
-    It is two, of all features and of the few that are plain, mixed as far as held-out cases pay for it by more than a
-    standard error. Both are linear, and so is their mix. Where cases are few, extremes over patches, or bins of a
-    number, may cost more than they tell.
+    It is two, of all features and of the few that are plain, mixed as far as held-out cases, of those that are not held
+    back, pay for it by more than a standard error. Both are linear, and so is their mix. Where cases are few, extremes
+    over patches, or bins of a number, may cost more than they tell.
     """
     features, targets = infer(head.pool, cases).numpy(), cases.targets.numpy()
     whole, few = (
@@ -122,7 +123,8 @@ def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.
         for x in (features, np.asarray(features @ head.plain))
     )
     first, second = (torch.from_numpy(probe.held_out).float() for probe in (few, whole))
-    mix = _worth(first, second, cases.targets, multi_class)
+    teach = torch.from_numpy(~held_back) if not held_back.all() else slice(None)
+    mix = _worth(first[teach], second[teach], cases.targets[teach], multi_class)
     weight, bias = few.on(head.plain, whole.centre, whole.spread)
     share = mix.double().numpy()
     head.centre.copy_(torch.from_numpy(whole.centre))
@@ -133,12 +135,24 @@ def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.
 
 
 def _worth(first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
-    """Each label's share of the second part (L,): all, unless another gains more than a standard error."""
-    losses = torch.stack([losses_of(first.lerp(second, one), targets, multi_class) for one in _MIXES])
+    """Each label's share of the second part (L,): all, unless another gains more than a standard error.
+
+    Each mix is judged at the scale that suits it best, as the stack will hear it: a head that knows little would
+    otherwise be chosen for saying less.
+    """
+    losses = torch.stack([_scaled_losses(first.lerp(second, one), targets, multi_class) for one in _MIXES])
     best = losses.sum(dim=1).argmin(dim=0)
     gain = losses[-1] - losses.gather(0, best.expand(1, *losses.shape[1:]))[0]
     pays = gain.mean(dim=0) > gain.std(dim=0, correction=0) / len(gain) ** 0.5
     return torch.where(pays, torch.tensor(_MIXES)[best], 1.0)
+
+
+def _scaled_losses(logits: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
+    """See losses_of, with a scale for each label, of classes one for all."""
+    if multi_class:
+        return losses_of(fit_temperature(logits, targets, _SCALE_RIDGE, multi_class=True) * logits, targets, True)
+    weight, bias = fit_weights(logits[:, None], targets, False, _SCALE_RIDGE)
+    return losses_of(weight * logits + bias, targets, False)
 
 
 def fit_words(
