@@ -49,8 +49,8 @@ def calibrate(network: Network, validation: Examples) -> None:
     """Choose for each label and pattern the curve that turns logits into log-odds, and fit it.
 
     Of none, temperature (Guo 2017), Platt's (1999), beta (Kull 2017) and Platt's between two bounds it is the one with
-    the lowest loss on held-out folds of the validation patients. Classes that exclude each other have one temperature,
-    since a curve for each would change which of them is the likeliest, or none.
+    the lowest loss on held-out folds of the validation patients. Classes that exclude each other have one temperature
+    or none, since a curve for each would change which of them is the likeliest.
     """
     for pattern, keep, rows in by_pattern(network.keep, validation):
         cases = validation.take(torch.nonzero(rows).flatten().tolist())

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medmm.config import Flips
 from medmm.files import write_whole
 from medmm.model.batch import ImageLayout
 from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders
@@ -38,6 +39,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path, encoders: Encoders) -> None:
         self.shelf = Shelf(folder, encoders.frozen_digest)
+        self.device = encoders.image.device
 
     def key(self, content: bytes) -> str:
         """See Shelf.key."""
@@ -50,7 +52,7 @@ class FeatureCache:
     def study(self, key: str) -> EncodedStudy | None:
         """What was kept under `key`, if anything whole."""
         kept = self._load(key)
-        return None if kept is None else _study_of(*kept)
+        return None if kept is None else _study_of(*kept, self.device)
 
     def keep_study(self, key: str, study: EncodedStudy) -> None:
         """Remember an encoded study, without its trunks."""
@@ -72,7 +74,9 @@ class FeatureCache:
             return None
         tensors, said = kept
         sides = {name: _below(name, tensors) for name in ("study", "prior", "note", "beside")}
-        study, prior = (_study_of(sides[name], said[name]) if said[name] else None for name in ("study", "prior"))
+        study, prior = (
+            _study_of(sides[name], said[name], self.device) if said[name] else None for name in ("study", "prior")
+        )
         note = _note_of(sides["note"], said["note"]) if said["note"] else None
         encoded = EncodedCase(case_id, study, prior, note, said["record"], tuple(said["remarks"]))
         return encoded, sides["beside"], said["beside"]
@@ -152,8 +156,13 @@ def _said_of_study(study: EncodedStudy) -> dict[str, Any]:
     }
 
 
-def _study_of(tensors: Tensors, said: Mapping[str, Any]) -> EncodedStudy:
-    """A study out of its tensors and what else was said of it."""
+def _study_of(tensors: Tensors, said: Mapping[str, Any], device: torch.device) -> EncodedStudy:
+    """A study out of its tensors and what else was said of it; its trunks where the image encoder is."""
+
+    def trunk(number: int, flips: Flips) -> Trunk:
+        maps = tensors[f"trunk{number}"].to(device)
+        return Trunk(maps.contiguous(memory_format=torch.channels_last), flips)
+
     return EncodedStudy(
         tokens=tensors["tokens"],
         place=tensors["place"],
@@ -166,10 +175,7 @@ def _study_of(tensors: Tensors, said: Mapping[str, Any]) -> EncodedStudy:
         remarks=tuple(said["remarks"]),
         time=datetime.fromisoformat(said["time"]) if said["time"] else None,
         flat=tuple(said["flat"]),
-        trunks=tuple(
-            Trunk(tensors[f"trunk{n}"].contiguous(memory_format=torch.channels_last), flips) if flips else None
-            for n, flips in enumerate(said.get("trunks", ()))
-        ),
+        trunks=tuple(trunk(n, flips) if flips else None for n, flips in enumerate(said.get("trunks", ()))),
     )
 
 

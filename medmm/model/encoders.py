@@ -185,6 +185,11 @@ class ImageEncoder(nn.Module):
         self.eval().requires_grad_(False)
 
     @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.trunk.parameters()).device
+
+    @property
     def width(self) -> int:
         """Channels of a patch: those of the frozen network, and behind them what its taught copies say, if any."""
         return self.frozen_width + _labels_of(self.taught)
@@ -228,8 +233,7 @@ class ImageEncoder(nn.Module):
         Returns:
             (P, L) float16.
         """
-        device = next(self.trunk.parameters()).device
-        return _patches(self._beside(trunk_map.float().to(device), taught), placement).tokens
+        return _patches(self._beside(trunk_map.float().to(self.device), taught), placement).tokens
 
     def _beside(self, trunk_map: Tensor, taught: Iterable[nn.Module]) -> Tensor:
         """(1, C, N, N) -> what taught copies say of each cell, in the mean: (1, L, G, G)."""
@@ -245,9 +249,8 @@ class ImageEncoder(nn.Module):
 
     def trunk_maps(self, squares: Sequence[Tensor]) -> Tensor:
         """Squares (3, S, S) of one image -> what the trunk makes of them: (B, C, N, N), on the encoder's device."""
-        device = next(self.trunk.parameters()).device
         features: Tensor = self.trunk(
-            torch.stack(list(squares)).to(device).contiguous(memory_format=torch.channels_last)
+            torch.stack(list(squares)).to(self.device).contiguous(memory_format=torch.channels_last)
         )
         return features
 
