@@ -73,9 +73,9 @@ def test_a_text_encoder_that_was_taught_is_taken_and_is_another_one(config: Enco
 
 
 def test_hidden_words_are_told_better_than_by_chance(config: EncoderConfig, tmp_path: Path) -> None:
-    hard = replace(COURSE, epochs=25, patience=25, learning_rate=2e-2)
+    hard = replace(COURSE, epochs=40, patience=40, learning_rate=1e-2)
 
-    epochs = pretrain_notes(load_text_encoder(config), notes(60), hard, tmp_path, Diary())
+    epochs = pretrain_notes(load_text_encoder(config), notes(120), hard, tmp_path, Diary())
 
     assert min(epoch.held_out_loss for epoch in epochs) < 0.6 * math.log(19)
 
