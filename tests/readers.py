@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from errno import ENOSPC
 
 from medmm.errors import DataError, ModelError, Reason
@@ -37,6 +38,11 @@ def unlucky(cohort: Cohort, row: CaseRow, enough: int | None, kept: Kept | None 
 def die() -> None:
     """Take the process with it."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def linger() -> None:
+    """Never answer."""
+    time.sleep(3600)
 
 
 def disagree() -> None:

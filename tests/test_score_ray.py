@@ -29,7 +29,7 @@ from pipelines.cli import app
 from pipelines.score import Manner, find_cases, score_folder
 from tests import dicom_files
 from tests.cohorts import Run, copy_cohort, table
-from tests.readers import die, disagree, unlucky
+from tests.readers import die, disagree, linger, unlucky
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'medmm[ray]'")
 CASES, CUT = 10, "cut-short"
@@ -60,12 +60,17 @@ def whole(few: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head and another node, of one core each."""
+    """A head and another node, of one core each; its processes are as patient as those of the other tests.
+
+    By itself Ray gives way to everything else on the machine, and a film then takes longer to read than it may.
+    """
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False}
-    started = Cluster(initialize_head=True, head_node_args=head)
-    started.add_node(num_cpus=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        started = Cluster(initialize_head=True, head_node_args=head)
+        started.add_node(num_cpus=1)
     yield started
     started.shutdown()  # type: ignore[no-untyped-call]  # Ray does not annotate it
 
@@ -89,7 +94,7 @@ def test_a_cluster_writes_what_one_machine_writes_wherever_it_was_started_and_is
     there = score_folder(Path(few.name), model, out, Manner(cluster=cluster.address, cache=cache))
     connected, written = ray.is_initialized(), contents(out)
     here = score_folder(Path(few.name), model, out, Manner(workers=1))
-    recalled = score_folder(Path(few.name), model, tmp_path / "recalled", Manner(workers=1, cache=cache))
+    recalled = score_folder(Path(few.name), model, tmp_path / "recalled", Manner(cluster=cluster.address, cache=cache))
 
     assert not connected
     assert len(list(cache.rglob("*.safetensors"))) == recalled.scored == CASES
@@ -115,6 +120,24 @@ def test_a_case_that_takes_its_process_with_it_every_time_is_refused_and_what_is
     assert (refused.case_id, refused.code) == ("fatal", Reason.CRASH)
     assert str(thrown.value) == "one model. Another."
     assert str(answered) == "answer"
+
+
+def test_a_case_for_which_its_node_has_no_memory_is_refused_and_not_begun_for_ever(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    poor = cluster.add_node(num_cpus=1, resources={"poor": 1})
+    row = CaseRow("greedy", "p", None)
+
+    with on_ray(Path(), None, cluster.address):
+        task = ray.remote(resources={"poor": 1}, max_retries=1)(linger).remote()
+        _, refused = engine._next(deque([(row, task)]))
+    cluster.remove_node(poor)
+
+    assert isinstance(refused, Refusal)
+    assert (refused.case_id, refused.code) == ("greedy", Reason.TOO_LARGE)
+    assert "memory" in refused.remedy
 
 
 def test_a_run_that_loses_one_of_two_nodes_ends_with_the_same_bytes(

@@ -62,8 +62,12 @@ def on_ray(model: Path, memory: Path | None, address: str = LOCAL) -> Iterator[E
 
 
 def _ray() -> ModuleType:
-    """Ray, which nothing tells its makers of."""
+    """Ray, which nothing tells its makers of, and which gives a case up whose node has no memory for it.
+
+    By itself it would begin such a case again for ever.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_task_oom_retries"] = str(_TRIES - 1)  # noqa: SIM112  # as Ray spells it
     try:
         import ray
     except ImportError:
@@ -130,7 +134,11 @@ def _next(begun: deque[tuple[CaseRow, Any]]) -> Answered:
         return row, ray.get(task)
     except RayTaskError as failed:
         raise failed.cause from None
-    except (NodeDiedError, OutOfMemoryError, WorkerCrashedError):
+    except OutOfMemoryError:
+        problem = f"found no memory left on its node, {_TRIES} times"
+        remedy = "Give the nodes fewer cores or more memory, and run the same command again"
+        return row, Refusal(row.case_id, Reason.TOO_LARGE, problem, remedy)
+    except (NodeDiedError, WorkerCrashedError):
         problem = f"killed the process that scored it, {_TRIES} times"
         return row, Refusal(row.case_id, Reason.CRASH, problem, "Check the study with a DICOM viewer")
 
