@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,6 +31,8 @@ TIMEOUT_S = 60.0
 """Seconds after which a study that is still being decoded is given up."""
 MEMORY_BYTES = 2**32
 """What one child may allocate: several times the largest film, and less than a header can make it ask for."""
+READERS = ("medmm.read.cohort", "medmm.read.dicom.study")
+"""What a child needs that reads."""
 _VIEWER = "Check the study with a DICOM viewer"
 _AGAIN = "Run the same command again, with fewer --workers or a higher `ulimit -n`"
 _TRIES = 3
@@ -41,7 +45,7 @@ def in_children(
     workers: int | None = None,
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int = MEMORY_BYTES,
-    preloaded: Sequence[str] = (),
+    preloaded: Sequence[str] = READERS,
 ) -> Iterator[tuple[str, Answer | DataError]]:
     """Do work side by side, answers in the order of `jobs`; what goes wrong with one job is its answer.
 
@@ -51,8 +55,9 @@ def in_children(
         jobs: case id and arguments of each job.
         workers: child processes, at the most; the number of cores if None.
         timeout_s: limit for one job, in seconds; its child is then killed and replaced.
-        memory_bytes: limit for one child, its libraries' 110 MB included; on Linux only.
-        preloaded: modules that children need and that take long to load; they then share them, where the system can.
+        memory_bytes: limit for one child, beside what it begins with; on Linux only.
+        preloaded: modules that children need and that take long to load. Where the system can, children share what the
+            first of this process that were started, or `preload`, asked for.
     """
     waiting: deque[Callable[[], tuple[str, Any]]] = deque()
     workers, left = workers or os.cpu_count() or 1, iter(jobs)
@@ -76,7 +81,7 @@ class Children:
         workers: int | None = None,
         timeout_s: float = TIMEOUT_S,
         memory_bytes: int = MEMORY_BYTES,
-        preloaded: Sequence[str] = (),
+        preloaded: Sequence[str] = READERS,
     ) -> None:
         """Start none yet; arguments as `in_children`."""
         from pebble import ProcessPool
@@ -147,8 +152,8 @@ def preload(modules: Sequence[str]) -> None:
 
 
 def _start(preloaded: Sequence[str]) -> BaseContext:
-    """How children begin: each anew, or out of a process that has loaded modules and does nothing else."""
-    if not preloaded or not _can_share():
+    """How children begin: out of a process that has loaded modules and does nothing else, or else each anew."""
+    if not _can_share():
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(preloaded))
@@ -166,9 +171,16 @@ def _prepare(memory_bytes: int) -> None:
     if sys.platform == "linux":
         import resource
 
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        soft = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        hard, most = resource.getrlimit(resource.RLIMIT_DATA)[1], _data_bytes() + memory_bytes
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _data_bytes() -> int:
+    """What this process has allocated, as RLIMIT_DATA counts it; on Linux."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    found = re.search(r"^VmData:\s+(\d+) kB$", status, re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 def _answered(case_id: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Parcel:
