@@ -155,6 +155,8 @@ class Study:
     header: str = field(default="", repr=False)
     """Who was examined and when, as DICOM JSON (PS3.18 F): what a report of this study repeats. Empty for PNG and
     JPEG."""
+    digest: bytes = field(default=b"", repr=False)
+    """Of the files as they were read, see Source.digest."""
 
     def __post_init__(self) -> None:
         if not self.images and not self.volumes:

@@ -15,7 +15,7 @@ from medmm.read.dicom.study import read_study
 from medmm.read.guard import RefusedError
 from medmm.read.sources import source
 from medmm.read.sources.source import Source
-from tests.dicom_files import CANARIES, ramp, write
+from tests.dicom_files import CANARIES, ramp, write, write_report
 
 
 def pack(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -50,6 +50,14 @@ def test_an_archive_is_the_same_study_as_its_folder(folder: Path, method: int) -
     assert len(ours) == len(theirs) == 3
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def test_a_study_that_was_read_knows_the_digest_of_its_files(folder: Path) -> None:
+    write_report(folder / "report.dcm")
+    (folder / "series1" / "copy.dcm").write_bytes((folder / "series1" / "1.dcm").read_bytes())
+
+    assert read_study(folder, "c1").digest == Source(folder).digest()
+    assert read_study(Source(packed(folder)), "c1").digest == Source(folder).digest()
 
 
 def test_some_members_are_a_study_of_their_own(folder: Path) -> None:

@@ -30,11 +30,16 @@ class Read:
     """See `inputs_of`."""
 
 
-def inputs_of(row: CaseRow) -> str:
-    """SHA-256 over a row's note, record, times and files; what cannot be read counts as that."""
+def inputs_of(row: CaseRow, case: Case | None = None) -> str:
+    """SHA-256 over a row's note, record, times and files; what cannot be read counts as that.
+
+    Args:
+        row: of the cohort.
+        case: read from it, if it was: the files of its studies are not read again.
+    """
     digest = hashlib.sha256(row.digest())
-    for source in (row.study, row.prior):
-        digest.update(source.digest() if source else b"none")
+    for source, study in ((row.study, case and case.study), (row.prior, case and case.prior)):
+        digest.update(study.digest if study else source.digest() if source else b"none")
     return digest.hexdigest()
 
 
@@ -81,10 +86,10 @@ def read_row(cohort: Cohort, row: CaseRow, enough: int | None, kept: Kept | None
         DataError: as `read_case`; CORRUPT if a file changed meanwhile: what was read is neither the old nor the new.
     """
     before = stamp_of(row)
-    inputs = inputs_of(row)
-    if kept is not None and kept.has(inputs):
+    if kept is not None and kept.has(inputs := inputs_of(row)):
         return Read(None, inputs)
     case = read_case(cohort, row, enough)
+    inputs = inputs_of(row, case)
     if stamp_of(row) != before:
         problem = "has files that changed while they were read"
         raise DataError(row.case_id, Reason.CORRUPT, problem, "Run the same command again when they are all there")

@@ -36,6 +36,8 @@ class _Opened:
     photographs: list[Image] = field(default_factory=list)
     side_files: int = 0
     remarks: list[str] = field(default_factory=list)
+    digest: bytes = b""
+    """As Source.digest, of what was read."""
 
 
 def read_study(
@@ -82,13 +84,15 @@ def read_study(
 
 def _open_all(names: list[str], reader: Reader, rules: Sequence[ImageRule]) -> _Opened:
     """Read every file once, so that digest and content agree. Pixels that no rule asks for are let go at once."""
-    opened, seen = _Opened(), set[str]()
+    opened, seen, whole = _Opened(), set[str](), hashlib.sha256()
     for number, name in enumerate(names, start=1):
         where = f"file {number} of {len(names)} in its study" if len(names) > 1 else "its file"
         path = PurePosixPath(name or reader.source.path.name)
         try:
             content = reader.read(name)
-            digest = hashlib.sha256(content).hexdigest()
+            of_file = hashlib.sha256(content)
+            whole.update(of_file.digest())
+            digest = of_file.hexdigest()
             if digest in seen:
                 opened.remarks.append("second copy of a file left out")
             elif is_dicom(content):
@@ -101,6 +105,7 @@ def _open_all(names: list[str], reader: Reader, rules: Sequence[ImageRule]) -> _
         except RefusedError as refused:
             raise refused.of_file(where) from None
         seen.add(digest)
+    opened.digest = whole.digest()
     if any(instance.is_bare for instance in opened.instances):
         opened.remarks.append(concern("DICOM without preamble (PS3.10) read all the same"))
     if opened.side_files:
@@ -173,6 +178,7 @@ def _decode_all(opened: _Opened, rules: Sequence[ImageRule], enough: int | None)
         time=min(times, default=None),
         patient_id=next((instance.patient_id for instance in opened.instances if instance.patient_id), ""),
         header=next((study_header(instance.dataset) for instance in opened.instances), ""),
+        digest=opened.digest,
     )
 
 
