@@ -38,8 +38,9 @@ from medmm.judge.faithfulness import area_under, correlation, highest, mass_insi
 from medmm.judge.metrics import Estimate, estimate, resample_patients, weighted_means, with_sample
 from medmm.learn.evaluate import read_split
 from medmm.model.batch import Features
-from medmm.model.encoders import Tail, Taught
 from medmm.model.folder import Model
+from medmm.model.image_encoder import Tail
+from medmm.model.taught import Taught
 from medmm.placement import Placement
 from medmm.read.cohort import CaseRow, read_case, read_cohort
 from medmm.result import Overlay

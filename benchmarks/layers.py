@@ -16,7 +16,7 @@ from medmm.config import EncoderConfig
 from medmm.judge.metrics import auroc
 from medmm.learn.probe import fit_probe
 from medmm.learn.split import folds_by_patient
-from medmm.model.encoders import TextEncoder, load_text_encoder
+from medmm.model.text_encoder import TextEncoder, load_text_encoder
 from medmm.read.chart.note import read_note
 from medmm.read.cohort import read_cohort
 from pipelines.terminal import console

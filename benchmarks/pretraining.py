@@ -28,7 +28,9 @@ from medmm.learn.pretrain.pairs import Pair, pretrain_pairs
 from medmm.learn.pretrain.source import notes_in_files
 from medmm.learn.probe import fit_probe
 from medmm.learn.split import folds_by_patient
-from medmm.model.encoders import ImageEncoder, TextEncoder, load_image_encoder, load_text_encoder
+from medmm.model.image_encoder import ImageEncoder
+from medmm.model.image_networks import load_image_encoder
+from medmm.model.text_encoder import TextEncoder, load_text_encoder
 from medmm.read.cohort import CaseRow, Cohort, join_sides, read_cohort
 from medmm.read.pool import read_cases
 from pipelines import pretrain, terminal

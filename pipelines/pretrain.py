@@ -21,7 +21,8 @@ from medmm.learn.pretrain.images import Square, pretrain_images, squares_of
 from medmm.learn.pretrain.notes import pretrain_notes
 from medmm.learn.pretrain.pairs import Pair, pretrain_pairs
 from medmm.learn.pretrain.source import notes_in_files, notes_of, owner, read_unlabelled
-from medmm.model.encoders import load_image_encoder, load_text_encoder
+from medmm.model.image_networks import load_image_encoder
+from medmm.model.text_encoder import load_text_encoder
 from medmm.read.cohort import Cohort
 from medmm.read.pool import read_cases, read_studies
 from medmm.read.sources.folder import check_apart

@@ -12,7 +12,9 @@ from medmm.case import Note
 from medmm.config import EncoderConfig
 from medmm.learn.fit import Epoch
 from medmm.learn.pretrain.images import Square
-from medmm.model.encoders import ImageEncoder, TextEncoder, load_image_encoder, load_text_encoder
+from medmm.model.image_encoder import ImageEncoder
+from medmm.model.image_networks import load_image_encoder
+from medmm.model.text_encoder import TextEncoder, load_text_encoder
 from tests.models import write_bert, write_torchvision
 
 SIZE = 32

@@ -15,8 +15,8 @@ from torch import nn
 from benchmarks import explanations, faithfulness
 from benchmarks.faithfulness import CENTRE, EDGES, RANDOM, cascade, similarity
 from medmm.explain.overlay import DEFAULT, GRADIENT, PATCHES, WINDOWS
-from medmm.model.encoders import Taught
 from medmm.model.folder import Model
+from medmm.model.taught import Taught
 from medmm.placement import Placement
 from medmm.result import Overlay
 from tests.cohorts import Run

@@ -17,16 +17,12 @@ from transformers import BertModel
 from medmm.case import Image, Note
 from medmm.config import EncoderConfig
 from medmm.errors import ModelError
-from medmm.model import encoders
-from medmm.model.encoders import (
-    ImageEncoder,
-    Taught,
-    TextEncoder,
-    load_image_encoder,
-    load_text_encoder,
-    write_image_folder,
-)
+from medmm.model import image_networks, text_encoder
+from medmm.model.image_encoder import ImageEncoder
+from medmm.model.image_networks import load_image_encoder, write_image_folder
 from medmm.model.scales import side_by_side
+from medmm.model.taught import Taught
+from medmm.model.text_encoder import TextEncoder, load_text_encoder
 from tests.models import write_bert, write_torchvision
 
 NOTE = "No fever, haemoptysis since 3 days."
@@ -242,8 +238,8 @@ def test_only_patches_on_the_film_are_given(lite0: ImageEncoder) -> None:
 def test_embedded_weights_that_are_not_the_expected_ones_are_refused(
     load: Callable[[EncoderConfig], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(encoders._LITE_SHA256, "lite0", "0" * 64)
-    monkeypatch.setattr(encoders, "_MINILM_SHA256", "0" * 64)
+    monkeypatch.setitem(image_networks._LITE_SHA256, "lite0", "0" * 64)
+    monkeypatch.setattr(text_encoder, "_MINILM_SHA256", "0" * 64)
 
     with pytest.raises(ModelError, match="is not the file that medmm was built with"):
         load(EncoderConfig())

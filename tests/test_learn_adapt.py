@@ -15,8 +15,8 @@ from medmm.learn.fit import Epoch
 from medmm.learn.split import Part, folds_by_patient, split_patients
 from medmm.learn.train import Prepared, prepare
 from medmm.model.encode import Encoders
-from medmm.model.encoders import Taught
 from medmm.model.folder import Model
+from medmm.model.taught import Taught
 from medmm.read.cohort import read_cohort
 from tests.cohorts import Diary, dials, train_small
 

@@ -21,9 +21,9 @@ from medmm.explain.explanation import explain
 from medmm.model.batch import DEPTH, KIND, PRIOR, Features, collate
 from medmm.model.cache import FeatureCache
 from medmm.model.encode import EncodedStudy, Encoders
-from medmm.model.encoders import VolumeEncoder, load_volume_encoder
 from medmm.model.folder import Model, build_network
 from medmm.model.heads import Widths
+from medmm.model.volume_encoder import VolumeEncoder, load_volume_encoder
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.score import here
 from medmm.score.cohort import score_cohort

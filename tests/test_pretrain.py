@@ -24,8 +24,9 @@ from medmm.learn.pretrain.images import Square, contrast, pretrain_images, squar
 from medmm.learn.pretrain.notes import MaskedWords, pieces_of, pretrain_notes
 from medmm.learn.pretrain.pairs import Pair, pretrain_pairs
 from medmm.learn.pretrain.source import notes_in_files, notes_of, read_unlabelled
-from medmm.model.encoders import load_image_encoder, load_text_encoder
 from medmm.model.folder import Model
+from medmm.model.image_networks import load_image_encoder
+from medmm.model.text_encoder import load_text_encoder
 from pipelines.cli import app
 from pipelines.pretrain import seconds
 from tests.cohorts import copy_cohort, table, write_table

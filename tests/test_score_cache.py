@@ -15,8 +15,8 @@ from medmm.case import Case, Image, Note, Record, Study
 from medmm.config import EncoderConfig
 from medmm.model.cache import FeatureCache
 from medmm.model.encode import EncodedCase, Encoders
-from medmm.model.encoders import Taught
 from medmm.model.folder import Model
+from medmm.model.taught import Taught
 from medmm.score import reading
 from medmm.score.content import Beside
 from medmm.score.cores import on_cores

@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from medmm.explain.hiding import Questions
 from medmm.model.batch import VIEW, Features
-from medmm.model.encoders import Trunk
 from medmm.model.folder import Model
+from medmm.model.image_encoder import Trunk
 from medmm.tensors import turnings
 
 _STEPS = 1

@@ -30,7 +30,9 @@ from medmm.learn.fuse import Tell
 from medmm.learn.split import Part, folds_by_patient
 from medmm.model.cache import FeatureCache
 from medmm.model.encode import EncodedCase, EncodedStudy, Encoders
-from medmm.model.encoders import Tail, Taught, UpperLayers
+from medmm.model.image_encoder import Tail
+from medmm.model.taught import Taught
+from medmm.model.text_encoder import UpperLayers
 
 _RANK = 8
 _MOST_PICTURES = 4

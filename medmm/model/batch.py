@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from medmm.case import MODALITIES
-from medmm.model.encoders import Trunk
+from medmm.model.image_encoder import Trunk
 from medmm.placement import Placement
 from medmm.slices import Picture
 

@@ -21,7 +21,7 @@ from medmm.config import Flips
 from medmm.files import write_whole
 from medmm.model.batch import ImageLayout
 from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders
-from medmm.model.encoders import Trunk
+from medmm.model.image_encoder import Trunk
 from medmm.model.shelf import Shelf
 from medmm.placement import Placement
 from medmm.slices import Picture

@@ -1,4 +1,8 @@
-"""A case through its frozen encoders: Case -> Features."""
+"""A case through its frozen encoders: Case -> Features.
+
+Every image, every volume and every note goes through its encoder alone and in float32: what a case is encoded to
+cannot depend on its batch-mates, and no padding exists here.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +24,13 @@ from medmm.case import Case, Image, Note, Record, RecordValue, Study, Volume
 from medmm.config import AdaptConfig, EncoderConfig, Flips
 from medmm.errors import ModelError
 from medmm.model.batch import PLACE, PRIOR, Features, ImageLayout, Layout
-from medmm.model.encoders import (
-    ImageEncoder,
-    Patches,
-    Taught,
-    TextEncoder,
-    Trunk,
-    VolumeEncoder,
-    learnt_of,
-    load_image_encoder,
-    load_text_encoder,
-    load_volume_encoder,
-    state_digest,
-)
+from medmm.model.image_encoder import ImageEncoder, Patches, Trunk
+from medmm.model.image_networks import load_image_encoder
+from medmm.model.taught import Taught, learnt_of
 from medmm.model.terms import terms_of
+from medmm.model.text_encoder import TextEncoder, load_text_encoder
+from medmm.model.volume_encoder import VolumeEncoder, load_volume_encoder
+from medmm.model.weights import state_digest
 from medmm.read.remark import about
 from medmm.slices import Picture, Shown, depths, pictures_of, slice_images, spread_slices
 from medmm.tensors import RecordBins, view_index

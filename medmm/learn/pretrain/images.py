@@ -19,7 +19,8 @@ from torch.nn import functional
 from medmm.case import Image, Study
 from medmm.learn.course import Course, Listener, Material, claim, digest_of, pursue
 from medmm.learn.fit import Epoch
-from medmm.model.encoders import ImageEncoder, write_image_folder
+from medmm.model.image_encoder import ImageEncoder
+from medmm.model.image_networks import write_image_folder
 from medmm.slices import slice_images, spread_slices
 from medmm.tensors import image_tensor
 

@@ -20,7 +20,7 @@ from medmm.case import Note
 from medmm.errors import ModelError
 from medmm.learn.course import Course, Listener, Material, claim, digest_of, pursue
 from medmm.learn.fit import Epoch
-from medmm.model.encoders import TextEncoder
+from medmm.model.text_encoder import TextEncoder
 
 METHOD = "masked words (Devlin et al. 2019)"
 _HIDDEN = 0.15

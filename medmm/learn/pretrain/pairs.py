@@ -21,7 +21,9 @@ from medmm.learn.course import Course, Listener, Material, claim, digest_of, pur
 from medmm.learn.fit import Epoch
 from medmm.learn.pretrain.images import ImageTower, Square, contrast, projection, views
 from medmm.learn.pretrain.notes import add_adapters, pieces_of, write_text_folder
-from medmm.model.encoders import ImageEncoder, TextEncoder, write_image_folder
+from medmm.model.image_encoder import ImageEncoder
+from medmm.model.image_networks import write_image_folder
+from medmm.model.text_encoder import TextEncoder
 
 METHOD = "image-note alignment (ConVIRT, Zhang et al. 2020)"
 
