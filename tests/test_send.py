@@ -24,7 +24,7 @@ from pynetdicom.events import Event
 from typer.testing import CliRunner, Result
 
 from medmm.read.sources import dicomweb
-from medmm.send import deliver
+from medmm.send import deliver, dimse
 from pipelines.cli import app
 from pipelines.export import EXPORT
 from pipelines.send import SENT
@@ -350,7 +350,10 @@ def test_an_object_at_which_a_pacs_fails_is_tried_again_when_the_others_have_gon
     assert pacs.came[-2:] == [[ALL[0]], [ALL[0]]]
 
 
-def test_an_object_that_ends_the_association_does_not_hold_up_the_others(out: Path) -> None:
+def test_an_object_that_ends_the_association_does_not_hold_up_the_others(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dimse, "_TIMEOUT_S", 3)
     shutil.rmtree(out / EXPORT / "capture")
 
     with archive(lambda name: 0x0000, breaks={uid(0)}) as address:
