@@ -484,7 +484,10 @@ def test_encoders_that_are_taught_are_tried_beside_floors_of_frozen_ones(asked: 
     chosen = ["--systems", "medmm, product", "medmm (config)", "image probe"]
 
     assert command.main([*asked, "--out", str(tmp_path / "frozen"), *chosen]) == 0
-    assert command.main([*taught(asked, tmp_path), "--out", str(tmp_path / "taught"), *chosen]) == 0
+    reference = ["--reference", "medmm (config)"]
+    assert command.main([*taught(asked, tmp_path), "--out", str(tmp_path / "taught"), *chosen, *reference]) == 0
+
+    assert "| medmm (config) gains |" in (tmp_path / "taught" / "table.md").read_text()
 
     def said(kind: str, system: str) -> np.ndarray:
         return np.asarray(np.load(tmp_path / kind / "said" / system / "0-0.npz")["probabilities"])
@@ -494,10 +497,11 @@ def test_encoders_that_are_taught_are_tried_beside_floors_of_frozen_ones(asked: 
     assert not np.allclose(said("frozen", "medmm-config"), said("taught", "medmm-config"))
 
 
+@pytest.mark.parametrize("role", ["--systems", "--reference"])
 def test_a_system_that_nobody_knows_is_refused_by_name(
-    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str
 ) -> None:
-    assert command.main([*asked, "--out", str(tmp_path), "--systems", "crystal ball"]) == 3
+    assert command.main([*asked, "--out", str(tmp_path), role, "crystal ball"]) == 3
 
     assert "crystal ball" in capsys.readouterr().out
     assert not (tmp_path / "table.md").exists()
