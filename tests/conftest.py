@@ -23,7 +23,7 @@ from medmm.judge.comparison import Comparison
 from medmm.learn.train import Trained
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
-from medmm.read.pool import preload
+from medmm.read.pool import READERS, preload
 from medmm.score.cores import LIBRARIES
 from tests.cohorts import PATIENTS, SEED, Diary, Run, train_small
 
@@ -32,7 +32,7 @@ Kept = tuple[Comparison, tuple[DataError, ...], np.ndarray | None, Diary]
 """What a run is beside its folder."""
 _FEW = 12
 """Tests of a file that is mostly long ones."""
-preload(LIBRARIES)  # once for all children of a process of tests
+preload((*READERS, *LIBRARIES))  # once for all children of a process of tests
 
 
 def pytest_xdist_auto_num_workers() -> int:

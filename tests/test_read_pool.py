@@ -15,8 +15,9 @@ import pytest
 
 from medmm.case import Study
 from medmm.errors import DataError, Reason
+from medmm.read import pool
 from medmm.read.dicom.study import read_study
-from medmm.read.pool import Children, in_children, read_studies
+from medmm.read.pool import READERS, Children, _start, in_children, read_studies
 from medmm.read.sources.source import Source
 from tests.dicom_files import CANARIES, ramp, write
 
@@ -171,6 +172,14 @@ def test_children_that_stay_answer_threads_and_outlive_a_death(film: Path) -> No
         found = codes(list(threads.map(ask, range(4))))
 
     assert found == {"c0": "read", "c1": "crash", "c2": "read", "c3": "read"}
+
+
+def test_readers_do_not_wait_for_what_others_load(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _start(READERS).get_start_method() == "forkserver"  # that of the tests has them
+    monkeypatch.setattr(pool, "_shared", {"torch"})
+
+    assert _start(READERS).get_start_method() == "spawn"
+    assert codes(list(read_studies([("c0", Source(film))], workers=1))) == {"c0": "read"}
 
 
 def test_no_jobs_are_no_answers() -> None:

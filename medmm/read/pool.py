@@ -31,6 +31,8 @@ TIMEOUT_S = 60.0
 """Seconds after which a study that is still being decoded is given up."""
 MEMORY_BYTES = 2**32
 """What one child may allocate: several times the largest film, and less than a header can make it ask for."""
+_shared: set[str] = set()
+"""Modules that the process has loaded of which children are forks, if there is one."""
 READERS = ("medmm.read.cohort", "medmm.read.dicom.study")
 """What a child needs that reads."""
 _VIEWER = "Check the study with a DICOM viewer"
@@ -56,8 +58,8 @@ def in_children(
         workers: child processes, at the most; the number of cores if None.
         timeout_s: limit for one job, in seconds; its child is then killed and replaced.
         memory_bytes: limit for one child, beside what it begins with; on Linux only.
-        preloaded: modules that children need and that take long to load. Where the system can, children share what the
-            first of this process that were started, or `preload`, asked for.
+        preloaded: modules that children need and that take long to load; they then share them, where the system can
+            and the first of this process to be started, or `preload`, asked for them too.
     """
     waiting: deque[Callable[[], tuple[str, Any]]] = deque()
     workers, left = workers or os.cpu_count() or 1, iter(jobs)
@@ -152,12 +154,18 @@ def preload(modules: Sequence[str]) -> None:
 
 
 def _start(preloaded: Sequence[str]) -> BaseContext:
-    """How children begin: out of a process that has loaded modules and does nothing else, or else each anew."""
-    if not _can_share():
-        return multiprocessing.get_context("spawn")
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(list(preloaded))
-    return server
+    """How children begin: out of a process that has loaded modules and does nothing else, or each anew.
+
+    There is one such process. Who wants other modules does not wait for those that it loads.
+    """
+    if _can_share():
+        server = multiprocessing.get_context("forkserver")
+        if not _shared:
+            _shared.update(preloaded)
+            server.set_forkserver_preload(list(preloaded))
+        if _shared.issuperset(preloaded):
+            return server
+    return multiprocessing.get_context("spawn")
 
 
 def _can_share() -> bool:
