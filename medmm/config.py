@@ -194,8 +194,8 @@ class EncoderConfig(Dials):
     """Which networks turn pixels and words into features. They are frozen."""
 
     image: str = "embedded:efficientnet-lite0"
-    """embedded:efficientnet-lite0 (from pip), embedded:efficientnet-lite2 (2.5 times as long), both side by side as
-    embedded:efficientnet-lite0+lite2, torchvision:NAME, or a folder that `medmm pretrain` wrote."""
+    """embedded:efficientnet-lite0 (from pip), embedded:efficientnet-lite2 (1.4 times the time), both side by side as
+    embedded:efficientnet-lite0+lite2 (2.6 times), torchvision:NAME, or a folder that `medmm pretrain` wrote."""
     image_weights: str = ""
     """For torchvision: a .safetensors or .pth state dict, or a torchvision weights name (which downloads it)."""
     image_size: int = Field(224, ge=32, le=2048)
