@@ -31,7 +31,7 @@ def unlucky(cohort: Cohort, row: CaseRow, enough: int | None, kept: Kept | None 
     if row.case_id == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if row.case_id == "greedy":
-        bytearray(2 * MEMORY_BYTES)
+        bytearray(3 * MEMORY_BYTES)  # one that also answers may have twice as much, and what it has freed since
     return Read(read_case(cohort, row, enough), inputs_of(row))
 
 
