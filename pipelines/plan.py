@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from medmm.case import MODALITIES, Case
-from medmm.config import CohortConfig, RunConfig, read_toml
+from medmm.config import CohortConfig, EncoderConfig, RunConfig, read_toml
 from medmm.errors import CohortError, ConfigError, DataError
 from medmm.files import write_whole
 from medmm.learn.plan import Facts, Plan, plan
@@ -74,6 +74,7 @@ def gather(cohort: Cohort, budget_s: float) -> Facts:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         read_s=measured.read_s,
         image_s=measured.image_s,
+        once_s=measured.once_s,
         note_s=measured.note_s,
         step_s=measured.step_s,
         budget_s=budget_s,
@@ -127,6 +128,7 @@ class _Measured:
 
     read_s: float
     image_s: float
+    once_s: float
     note_s: float
     step_s: float
     volumes: bool
@@ -134,7 +136,7 @@ class _Measured:
 
 def _measure(cohort: Cohort) -> _Measured:
     """Read and encode a few cases, and take a training step on them."""
-    encoders = Encoders(RunConfig().encoders)
+    encoders, as_they_lie = Encoders(RunConfig().encoders), Encoders(EncoderConfig(image_flips="none"))
     started = time.perf_counter()
     cases = _few(cohort)
     read_s = (time.perf_counter() - started) / len(cases)
@@ -142,6 +144,7 @@ def _measure(cohort: Cohort) -> _Measured:
     return _Measured(
         read_s,
         _each(encoders.encode_study, studies),
+        _each(as_they_lie.encode_study, studies),
         _each(encoders.encode_note, notes),
         _step(cohort, encoders, cases),
         any(case.study is not None and case.study.volumes for case in cases),

@@ -4,6 +4,7 @@ import json
 import pickle
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import BertModel
 
 from medmm.case import Image, Note
-from medmm.config import EncoderConfig
+from medmm.config import EncoderConfig, Flips
 from medmm.errors import ModelError
 from medmm.model import image_networks, text_encoder
 from medmm.model.image_encoder import ImageEncoder
@@ -126,6 +127,20 @@ def test_an_image_without_an_up_is_encoded_alike_however_it_is_turned(lite0: Ima
     assert not torch.allclose(lite0.encode(square).tokens.float(), as_it_is, atol=2e-2)
 
 
+def test_what_taught_copies_say_of_an_image_without_an_up_does_not_depend_on_how_it_lies(lite0: ImageEncoder) -> None:
+    torch.manual_seed(0)
+    taught = deepcopy(lite0)
+    taught.taught.append(Taught(lite0.new_tail(), nn.Linear(lite0.frozen_width, 2)).eval())
+    square = Image(np.random.default_rng(0).random((96, 96, 3), dtype=np.float32), "0" * 64)
+    turned = Image(np.ascontiguousarray(np.rot90(square.pixels)), "1" * 64)
+
+    def said(image: Image, flips: Flips) -> Tensor:
+        return taught.encode(image, flips).tokens[:, -2:].float().reshape(3, 3, 2)
+
+    torch.testing.assert_close(said(turned, "both"), said(square, "both").rot90(1, (0, 1)), rtol=0, atol=2e-2)
+    assert not torch.allclose(said(square, "none"), said(square, "both"), atol=2e-2)
+
+
 def test_the_views_of_an_image_are_the_same_each_time_and_begin_with_itself(lite0: ImageEncoder) -> None:
     once, again = (lite0.views(film(), 2, "none") for _ in range(2))
 
@@ -133,12 +148,17 @@ def test_the_views_of_an_image_are_the_same_each_time_and_begin_with_itself(lite
     assert torch.equal(once, again)
     assert not torch.equal(once[0], once[1])
     assert not torch.equal(once[1], once[2])
-    patches = lite0.encode(film())
+
+
+def test_a_copy_that_was_taught_nothing_says_what_its_head_says_of_the_frozen_patches(lite0: ImageEncoder) -> None:
+    patches = lite0.encode(film(), keep_trunk=True)
     torch.manual_seed(0)
-    copy = Taught(lite0.new_tail(), nn.Linear(lite0.frozen_width, 2))
-    beside = lite0.beside(once[:1], patches.placement, [copy])
-    said = copy.head(patches.tokens.float())
-    torch.testing.assert_close(beside.float(), said, rtol=2e-2, atol=5e-2)
+    taught = Taught(lite0.new_tail(), nn.Linear(lite0.frozen_width, 2))
+    assert patches.trunk is not None
+
+    beside = lite0.beside(patches.trunk, patches.placement, [taught])
+
+    torch.testing.assert_close(beside.float(), taught.head(patches.tokens.float()), rtol=2e-2, atol=5e-2)
 
 
 def test_two_networks_side_by_side_say_what_each_says_alone(lite0: ImageEncoder, pair: ImageEncoder) -> None:
@@ -163,12 +183,13 @@ def test_two_networks_side_by_side_are_kept_in_a_folder_and_can_be_taught(pair: 
     write_image_folder(tmp_path, pair, "test", pair.digest, images=1)
     again = load_image_encoder(EncoderConfig(image=str(tmp_path), image_size=96))
     image = film()
-    patches = again.encode(image)
-    copy = Taught(again.new_tail(), nn.Linear(again.frozen_width, 2))
-    beside = again.beside(again.views(image, 1, "none")[:1], patches.placement, [copy])
+    patches = again.encode(image, keep_trunk=True)
+    taught = Taught(again.new_tail(), nn.Linear(again.frozen_width, 2))
+    assert patches.trunk is not None
+    beside = again.beside(patches.trunk, patches.placement, [taught])
 
     assert torch.equal(patches.tokens, pair.encode(image).tokens)
-    torch.testing.assert_close(beside.float(), copy.head(patches.tokens.float()), rtol=2e-2, atol=5e-2)
+    torch.testing.assert_close(beside.float(), taught.head(patches.tokens.float()), rtol=2e-2, atol=5e-2)
 
 
 def test_networks_whose_maps_differ_in_size_cannot_stand_side_by_side() -> None:

@@ -92,11 +92,11 @@ def test_a_case_that_taught_is_seen_by_the_copy_that_never_met_its_patient_and_b
         study = row.case.study
         if study is None:
             continue
-        maps = prepared.cache.maps(study.maps, [0] * len(study.flat), range(len(study.flat)))
+        trunks = prepared.cache.trunks(study.maps)
         old = next(case.case.study for case in prepared.cases if case.row.case_id == row.row.case_id)
         assert old is not None
         by_copy = [
-            prepared.encoders.beside(old, maps, [copy_of(encoders, fold)]).tokens[:, frozen:] for fold in range(2)
+            prepared.encoders.beside(old, trunks, [copy_of(encoders, fold)]).tokens[:, frozen:] for fold in range(2)
         ]
         assert torch.equal(study.tokens[:, frozen:], by_copy[fold])
         assert not torch.equal(study.tokens[:, frozen:], by_copy[1 - fold])
@@ -140,6 +140,18 @@ def test_cases_that_validate_or_test_teach_nothing(
     )
 
     assert again.digest == done[0].digest
+
+
+def test_last_blocks_learn_and_what_they_look_at_around_a_cell_stays(
+    prepared: Prepared, done: tuple[Encoders, Chosen]
+) -> None:
+    taught = copy_of(done[0], 0).learnt["part"].state_dict()
+    frozen = prepared.encoders.image.new_tail().learns.state_dict()
+
+    weights = {name for name, value in frozen.items() if value.ndim == 4}
+    changed = {name for name in weights if not torch.equal(taught[name], frozen[name])}
+
+    assert changed == {name for name in weights if "_depthwise" not in name}
 
 
 def test_adapters_change_what_is_taught_and_leave_plain_weights(prepared: Prepared, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ SKIN = Facts(
     cores=2,
     read_s=0.02,
     image_s=0.05,
+    once_s=0.05,
     note_s=0.01,
     step_s=0.001,
     budget_s=3600,
@@ -35,7 +36,7 @@ def reason(of: Plan, group: str, key: str) -> str:
 @pytest.mark.parametrize("budget", [300, 900, 3600, 36000])
 @pytest.mark.parametrize("image_s", [0.005, 0.05, 0.5])
 def test_a_plan_fits_its_time_or_says_that_nothing_does(budget: float, image_s: float) -> None:
-    chosen = plan(replace(SKIN, budget_s=budget, image_s=image_s))
+    chosen = plan(replace(SKIN, budget_s=budget, image_s=image_s, once_s=image_s))
 
     assert chosen.expected_s <= budget or any("not enough" in remark for remark in chosen.remarks)
 
@@ -48,6 +49,16 @@ def test_more_time_never_buys_less() -> None:
         assert (more.split.folds or 0) >= (less.split.folds or 0)
     assert runs[-1].adapt.image == "last_blocks"
     assert runs[0].adapt.image == "frozen"
+
+
+def test_a_photograph_that_is_read_in_all_turnings_is_taught_as_it_lies() -> None:
+    turned = replace(SKIN, image_s=8 * SKIN.image_s)
+    slow = replace(turned, once_s=turned.image_s)
+
+    def enough(facts: Facts) -> int:
+        return next(s for s in range(300, 100_000, 300) if plan(replace(facts, budget_s=s)).run.adapt.image != "frozen")
+
+    assert enough(SKIN) < enough(turned) < enough(slow) / 2
 
 
 def test_too_little_time_is_said_aloud_and_still_makes_a_run() -> None:

@@ -126,17 +126,18 @@ class _Reader:
         """A study, encoded and kept."""
         if study is None:
             return None
-        encoded = self.encoders.encode_study(study)
+        encoded = self.encoders.encode_study(study, keep_trunks=self.adapt.image != "frozen")
         self.cache.keep_study(key, encoded)
         if self.adapt.image == "frozen":
             return encoded
         maps = self._maps(key)
-        self.cache.keep_maps(maps, self.encoders.encode_views(study, encoded, self.adapt))
-        return replace(encoded, maps=maps)
+        views = self.encoders.encode_views(study, encoded, self.adapt)
+        self.cache.keep_maps(maps, views, [encoded.trunks[number] for number in encoded.flat])
+        return replace(encoded, trunks=(), maps=maps)
 
     def _maps(self, key: str) -> str:
         """Name in the cache of a study's views."""
-        return self.cache.key(key.encode() + f"{self.adapt.views} views".encode())
+        return self.cache.key(key.encode() + f"turnings and {self.adapt.views} views".encode())
 
     def _joined(
         self,

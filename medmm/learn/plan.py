@@ -19,7 +19,7 @@ error of an AUROC of 0.8 is about 0.05 (Hanley and McNeil 1982)."""
 ENOUGH_TO_ADAPT = 50
 """Patients with the rarer answer of a label, below which an encoder is not taught: it would learn them by heart."""
 ADAPT_EPOCH = 0.6
-"""An epoch of teaching a case's encoder, in times of encoding it once."""
+"""An epoch of teaching a case's encoder, in times of encoding it once as it lies."""
 ADAPT_FITS = 3 * 2 / 3
 """Teaching goes through every case so often: three inner folds, each of two thirds of the cases."""
 STAGES = 2
@@ -51,7 +51,9 @@ class Facts:
     read_s: float
     """Seconds to read one case's files, on one core."""
     image_s: float
-    """Seconds for one case's images through their encoder."""
+    """Seconds for one case's images through their encoder, in all their turnings."""
+    once_s: float
+    """Likewise, once as they lie."""
     note_s: float
     """Seconds for one case's note through its encoder."""
     step_s: float
@@ -100,11 +102,12 @@ class _Spending:
 
     def seconds(self, facts: Facts) -> float:
         """What all of it costs."""
-        images, notes = facts.has.get("image", 0) * facts.image_s, facts.has.get("note", 0) * facts.note_s
+        pictures, notes = facts.has.get("image", 0), facts.has.get("note", 0) * facts.note_s
+        images, once = pictures * facts.image_s, pictures * facts.once_s
         runs = self.folds + 1 if self.folds else 1
-        encoding = facts.cases * facts.read_s / facts.cores + images * (1 + self.views) + notes
-        taught = (images if self.views else 0) + (notes if self.note else 0)
-        teaching = taught * self.adapt_epochs * ADAPT_EPOCH * ADAPT_FITS
+        encoding = facts.cases * facts.read_s / facts.cores + images + once * self.views + notes
+        taught, asked = (once if self.views else 0) + (notes if self.note else 0), images if self.views else 0
+        teaching = taught * self.adapt_epochs * ADAPT_EPOCH * ADAPT_FITS + asked
         return UNMEASURED_S + encoding + runs * (teaching + facts.cases * self.epochs * STAGES * facts.step_s)
 
 

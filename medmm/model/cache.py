@@ -21,6 +21,7 @@ from medmm.config import Flips
 from medmm.files import write_whole
 from medmm.model.batch import ImageLayout
 from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders
+from medmm.model.half import to_half
 from medmm.model.image_encoder import Trunk
 from medmm.model.shelf import Shelf
 from medmm.placement import Placement
@@ -96,16 +97,25 @@ class FeatureCache:
             said[name] = _said_of_study(study) if study else None
             if study:
                 kept |= {f"{name}.tokens": study.tokens, f"{name}.place": study.place}
-                said[name]["trunks"] = [trunk.flips if trunk else None for trunk in study.trunks]
-                kept |= {f"{name}.trunk{n}": one.maps.cpu() for n, one in enumerate(study.trunks) if one}
+                said[name]["trunks"] = _flips_of(study.trunks)
+                kept |= {f"{name}.{trunk}": maps for trunk, maps in _tensors_of(study.trunks).items()}
         said["note"] = _said_of_note(case.note) if case.note else None
         if case.note:
             kept |= {"note.tokens": case.note.tokens, "note.terms": case.note.terms}
         self._save(key, kept, said)
 
-    def keep_maps(self, key: str, maps: Tensor) -> None:
-        """Remember what `Encoders.encode_views` made of a study."""
-        self._save(key, {_MAPS: maps}, {})
+    def keep_maps(self, key: str, maps: Tensor, trunks: Sequence[Trunk | None] = ()) -> None:
+        """Remember what `Encoders.encode_views` made of a study, and the trunks of its flat pictures."""
+        kept = {name: to_half(one) for name, one in _tensors_of(trunks).items()}
+        self._save(key, {_MAPS: maps, **kept}, {"trunks": _flips_of(trunks)})
+
+    def trunks(self, key: str) -> tuple[Trunk, ...]:
+        """What the trunk made of each flat picture of a study that was kept with its trunks."""
+        from safetensors.torch import load
+
+        tensors = load(self.shelf.path(key).read_bytes())
+        said = json.loads(tensors.pop(_SAID).numpy().tobytes())
+        return tuple(trunk for trunk in _trunks_of(tensors, said, self.device) if trunk is not None)
 
     def maps(self, key: str, views: Sequence[int], pictures: Sequence[int]) -> Tensor:
         """Of each of some flat pictures of a study one view, 0 for the picture itself: (F, C, N, N) float16.
@@ -157,12 +167,7 @@ def _said_of_study(study: EncodedStudy) -> dict[str, Any]:
 
 
 def _study_of(tensors: Tensors, said: Mapping[str, Any], device: torch.device) -> EncodedStudy:
-    """A study out of its tensors and what else was said of it; its trunks where the image encoder is."""
-
-    def trunk(number: int, flips: Flips) -> Trunk:
-        maps = tensors[f"trunk{number}"].to(device)
-        return Trunk(maps.contiguous(memory_format=torch.channels_last), flips)
-
+    """A study out of its tensors and what else was said of it."""
     return EncodedStudy(
         tokens=tensors["tokens"],
         place=tensors["place"],
@@ -175,8 +180,28 @@ def _study_of(tensors: Tensors, said: Mapping[str, Any], device: torch.device) -
         remarks=tuple(said["remarks"]),
         time=datetime.fromisoformat(said["time"]) if said["time"] else None,
         flat=tuple(said["flat"]),
-        trunks=tuple(trunk(n, flips) if flips else None for n, flips in enumerate(said.get("trunks", ()))),
+        trunks=_trunks_of(tensors, said, device),
     )
+
+
+def _tensors_of(trunks: Sequence[Trunk | None]) -> Tensors:
+    """What trunks made, by the number of the picture."""
+    return {f"trunk{number}": one.maps.cpu() for number, one in enumerate(trunks) if one}
+
+
+def _flips_of(trunks: Sequence[Trunk | None]) -> list[Flips | None]:
+    """What is no tensor of them."""
+    return [trunk.flips if trunk else None for trunk in trunks]
+
+
+def _trunks_of(tensors: Tensors, said: Mapping[str, Any], device: torch.device) -> tuple[Trunk | None, ...]:
+    """Trunks out of their tensors and flips, if they were kept, where the image encoder is."""
+
+    def trunk(number: int, flips: Flips) -> Trunk:
+        maps = tensors[f"trunk{number}"].float().to(device)
+        return Trunk(maps.contiguous(memory_format=torch.channels_last), flips)
+
+    return tuple(trunk(n, flips) if flips else None for n, flips in enumerate(said.get("trunks", ())))
 
 
 def _said_of_note(note: EncodedNote) -> dict[str, Any]:

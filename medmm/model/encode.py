@@ -39,6 +39,8 @@ TAUGHT = "taught.safetensors"
 """File of a model folder with what was taught of its encoders."""
 _FORMAT = "7"
 """Part of every key: changes when reading or encoding changes what a file is encoded to."""
+_TAUGHT_FORMAT = "all turnings"
+"""Likewise, of what taught copies of the image network say: changes with how they are asked."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 _GIBIBYTE = 2**30
@@ -63,7 +65,7 @@ class EncodedStudy:
     trunks: tuple[Trunk | None, ...] = ()
     """One for each of `images` where they were asked for, None for a plane."""
     maps: str = ""
-    """Name in the cache of what the encoder's trunk made of them and of their views, see FeatureCache.maps."""
+    """Name in the cache of what the encoder's trunk made of them and of their views, see FeatureCache.keep_maps."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +120,8 @@ class Encoders:
     def digest(self) -> str:
         """Stands for all encoders and their settings."""
         towers = [tower.taught for tower in (self.image, self.text) if tower.taught]
-        return self._digest(state_digest(nn.ModuleList(one.learnt for one in tower)) for tower in towers)  # type: ignore[misc]
+        digests = [state_digest(nn.ModuleList(one.learnt for one in tower)) for tower in towers]  # type: ignore[misc]
+        return self._digest((*digests, *([_TAUGHT_FORMAT] if self.image.taught else ())))
 
     @property
     def frozen_digest(self) -> str:
@@ -183,21 +186,21 @@ class Encoders:
         maps = [self.image.views(image, config.views, self._flips(image)) for image in images]
         return torch.stack(maps, dim=1) if maps else torch.zeros(1 + config.views, 0, 0, 0, 0).half()
 
-    def beside(self, study: EncodedStudy, maps: Iterable[Tensor], taught: Sequence[Taught]) -> EncodedStudy:
+    def beside(self, study: EncodedStudy, trunks: Iterable[Trunk], taught: Sequence[Taught]) -> EncodedStudy:
         """A study as the frozen encoders left it, and beside its flat patches what taught copies say of them.
 
         Args:
             study: encoded by these encoders.
-            maps: what the image encoder's trunk made of each of its flat pictures (C, N, N).
+            trunks: what the image encoder's trunk made of each of its flat pictures.
             taught: copies of the image encoder's tail with other weights, and their heads.
         """
         frozen = self.image.frozen_width
         more = torch.zeros(len(study.tokens), taught[0].head.out_features).half()
         ends = np.cumsum([len(layout.cells) for layout in study.images])
-        for number, trunk_map in zip(study.flat, maps, strict=True):
+        for number, trunk in zip(study.flat, trunks, strict=True):
             layout = study.images[number]
             patches = slice(int(ends[number]) - len(layout.cells), int(ends[number]))
-            more[patches] = self.image.beside(trunk_map[None], layout.placement, taught)
+            more[patches] = self.image.beside(trunk, layout.placement, taught)
         return replace(study, tokens=torch.cat([study.tokens[:, :frozen], more, study.tokens[:, frozen:]], dim=1))
 
     def taught(self, images: Sequence[Taught], notes: Sequence[Taught]) -> Encoders:
@@ -233,8 +236,8 @@ class Encoders:
     def _completed(self, study: EncodedStudy | None) -> EncodedStudy | None:
         if study is None:
             return None
-        maps = [trunk.maps[0] for trunk in study.trunks if trunk is not None]
-        return self.beside(study, maps, cast("Sequence[Taught]", self.image.taught))
+        trunks = [trunk for trunk in study.trunks if trunk is not None]
+        return self.beside(study, trunks, cast("Sequence[Taught]", self.image.taught))
 
     def save_taught(self, path: Path) -> None:
         """Write what was taught, and nothing else."""

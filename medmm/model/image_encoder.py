@@ -33,6 +33,11 @@ class Trunk:
     flips: Flips
     """Which turnings they are, see `turnings`."""
 
+    def even(self, made: Tensor) -> Tensor:
+        """What was made of each turning (turnings, F, G, G), laid back, in the mean: (1, F, G, G)."""
+        turned = zip(turnings(self.flips), made, strict=True)
+        return torch.stack([turn.back(one) for turn, one in turned]).mean(dim=0, keepdim=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Patches:
@@ -89,7 +94,8 @@ class ImageEncoder(nn.Module):
     The trunk ends with the last map whose side is at least an eighth of the image's; behind it begins the tail, which
     `medmm.learn.adapt` may teach for a third of what the whole would cost. A patch is the last map of each scale, side
     by side: what tells most of small lesions is seldom at the top (Evci et al. 2022, "Head2Toe"). An image without an
-    up, see `sides_of`, is read in all its turnings, and a patch is the mean of what they make of it.
+    up, see `sides_of`, is read in all its turnings, and a patch is the mean of what the network, or what a taught copy
+    says, makes of them.
     """
 
     def __init__(
@@ -131,9 +137,8 @@ class ImageEncoder(nn.Module):
             trunk: what the trunk made of it.
             copies: how many of the taught copies speak for all of them; every one if None.
         """
-        turned = zip(turnings(trunk.flips), self.tail(trunk.maps), strict=True)
-        frozen = torch.stack([turn.back(one) for turn, one in turned]).mean(dim=0, keepdim=True)
-        return torch.cat([frozen, self._beside(trunk.maps[:1], self.taught[:copies])], dim=1) if self.taught else frozen
+        frozen = trunk.even(self.tail(trunk.maps))
+        return torch.cat([frozen, _beside(trunk, self.taught[:copies])], dim=1) if self.taught else frozen
 
     @torch.inference_mode()
     def views(self, image: Image, count: int, flips: Flips) -> Tensor:
@@ -145,22 +150,18 @@ class ImageEncoder(nn.Module):
         return to_half(self.trunk_maps(list(squares)).cpu())
 
     @torch.inference_mode()
-    def beside(self, trunk_map: Tensor, placement: Placement, taught: Iterable[Taught]) -> Tensor:
+    def beside(self, trunk: Trunk, placement: Placement, taught: Iterable[Taught]) -> Tensor:
         """What stands beside the frozen patches of one image: what taught copies say of each, in the mean.
 
         Args:
-            trunk_map: what the trunk made of it (1, C, N, N).
+            trunk: what the trunk made of it.
             placement: where it lies in its square.
             taught: copies of `tail` with other weights, and their heads.
 
         Returns:
             (P, L) float16.
         """
-        return _patches(self._beside(trunk_map.float().to(self.device), taught), placement).tokens
-
-    def _beside(self, trunk_map: Tensor, taught: Iterable[nn.Module]) -> Tensor:
-        """(1, C, N, N) -> what taught copies say of each cell, in the mean: (1, L, G, G)."""
-        return torch.stack([copy(trunk_map) for copy in taught]).mean(dim=0)
+        return _patches(_beside(trunk, taught), placement).tokens
 
     def new_tail(self) -> Tail:
         """A copy of the tail that may be taught."""
@@ -183,6 +184,11 @@ class ImageEncoder(nn.Module):
 
         state = {name: value.cpu().contiguous() for name, value in self.whole.state_dict().items()}
         save_file(state, path, metadata={"architecture": self.architecture})
+
+
+def _beside(trunk: Trunk, taught: Iterable[nn.Module]) -> Tensor:
+    """What taught copies say of each cell of an image, in the mean over them and its turnings: (1, L, G, G)."""
+    return trunk.even(torch.stack([copy(trunk.maps) for copy in taught]).mean(dim=0))
 
 
 def _patches(features: Tensor, placement: Placement) -> Patches:
