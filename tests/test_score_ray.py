@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections import deque
@@ -16,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.killed_scoring import contents
-from medmm.errors import ModelError, Reason
+from medmm.errors import ConfigError, ModelError, Reason
 from medmm.read.cohort import CaseRow
 from medmm.result import Refusal, ScoredCase
 from medmm.score import ray as engine
@@ -207,6 +208,25 @@ def test_a_reader_that_dies_on_a_node_is_the_row_that_it_is_here_and_the_process
     assert (killed.code, killed.problem) == (Reason.CRASH, "killed the process that read it")
     assert greedy.code == Reason.TOO_LARGE
     assert isinstance(well, ScoredCase)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nobody_listens_is_told_before_ray_asks_there_for_minutes(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(**given: object) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setattr(ray, "init", ask)
+    with socket.socket() as taken:  # by nobody who listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+
+        with pytest.raises(ConfigError, match="no Ray answers") as told, on_ray(Path(), None, address):
+            pass
+
+    assert address in str(told.value)
+    assert "ray start --head" in told.value.remedy
 
 
 def test_without_ray_the_command_says_how_to_install_it_and_writes_nothing(

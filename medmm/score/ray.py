@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ LOCAL = "local"
 """Instead of an address: a Ray on this machine that lasts as long as the run."""
 _AHEAD = 64
 """Cases that are begun before the oldest of them is answered, at the least; four for each place if that is more."""
+_KNOCK_S = 10.0
 _TRIES = 4
 """How often a case may take its process or its node with it."""
 
@@ -76,10 +78,16 @@ def _ray() -> ModuleType:
 
 
 def _connect(ray: ModuleType, address: str) -> None:
-    """Join a cluster, or start one here, without a dashboard; what workers print stays with them."""
+    """Join a cluster, or start one here, without a dashboard; what workers print stays with them.
+
+    Where nothing listens Ray would ask for minutes; a knock is answered, or not, in seconds.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if host and port.isdigit():
+            socket.create_connection((host, int(port)), _KNOCK_S).close()
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError):
+    except (OSError, OverflowError, RuntimeError, ValueError):
         remedy = "Begin with `ray start --head`, and give the address that it prints"
         raise ConfigError(f"no Ray answers at '{address}'", remedy) from None
 
