@@ -18,7 +18,7 @@ FEW_TESTED = 30
 error of an AUROC of 0.8 is about 0.05 (Hanley and McNeil 1982)."""
 ENOUGH_TO_ADAPT = 50
 """Patients with the rarer answer of a label, below which an encoder is not taught: it would learn them by heart."""
-ADAPT_EPOCH = 0.6
+ADAPT_EPOCH = 0.9
 """An epoch of teaching a case's encoder, in times of encoding it once as it lies."""
 ADAPT_FITS = 3 * 2 / 3
 """Teaching goes through every case so often: three inner folds, each of two thirds of the cases."""
