@@ -511,7 +511,7 @@ def send(
         raise typer.Exit(LOOK)
 
 
-@app.command(short_help="Answer over HTTP, one case a request.")
+@app.command(short_help="Answer over HTTP, a study or a bundle of them a request.")
 def serve(
     model: Annotated[Path, typer.Argument(help="The run that `medmm train` wrote, or its model folder.")],
     host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with a token.")] = "127.0.0.1",

@@ -53,7 +53,9 @@ def compare_runs(
             "the models have no label, or no case that neither has seen, in common", "Give a cohort that is new to both"
         )
     answers = [
-        _answers(model, replace(one.cohort, rows=tuple(row for row in one.cohort.rows if row.case_id in both)), at)
+        _answers(
+            model, replace(one.cohort, rows=tuple(row for row in one.cohort.rows if row.case_id in both)), at, workers
+        )
         for model, one, at in zip(
             models, able, (cache or first / "features", cache or second / "features"), strict=True
         )
@@ -73,7 +75,7 @@ def compare_runs(
     return found
 
 
-def _answers(model: Model, cohort: Cohort, cache: Path, workers: int | None = None) -> Answers:
+def _answers(model: Model, cohort: Cohort, cache: Path, workers: int | None) -> Answers:
     """What a model says of the cases of a cohort."""
     with terminal.counting("Reading") as progress:
         encoded = encode(model, cohort, cache, progress, workers)

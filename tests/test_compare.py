@@ -15,7 +15,10 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from medmm.errors import CohortError
 from medmm.judge.paired import Pair, compare_pair, write_pair
 from medmm.judge.statistics import delong, mcnemar
+from medmm.model.folder import Model
+from medmm.read.cohort import Cohort
 from medmm.result import Finding, Limits, Prediction
+from pipelines import compare
 from pipelines.compare import compare_runs
 from tests.cohorts import Run, table
 
@@ -122,6 +125,23 @@ def test_runs_are_compared_on_cases_that_neither_has_met(
     assert found.cases == len(left)
     assert found.left_out == len(split) - len(left)
     assert {one.case_id for one in found.changes} <= left
+
+
+def test_as_many_processes_decode_as_were_asked_for(
+    run: Run, eager: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    def encode(model: Model, cohort: Cohort, cache: Path, progress: object, workers: int | None) -> None:
+        asked.append(workers)
+        raise CohortError("nothing is read here", "Go on")
+
+    monkeypatch.setattr(compare, "encode", encode)
+
+    with pytest.raises(CohortError, match="nothing is read"):
+        compare_runs(run.out, eager, sample, tmp_path / "out", workers=3)
+
+    assert asked == [3]
 
 
 def test_the_cases_whose_call_changed_are_a_table_and_the_numbers_are_the_same_twice(

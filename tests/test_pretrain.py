@@ -329,7 +329,11 @@ def test_test_patients_of_a_run_are_left_out_with_all_their_cases(sample: Path, 
 
 @pytest.mark.parametrize(
     ("part", "case", "said"),
-    [("test", "stranger", "was made from other cases"), ("", "", "holds no split.csv")],
+    [
+        ("test", "stranger", "was made from other cases"),
+        ("train", "stranger", "keeps no patients for its test"),
+        ("", "", "holds no split.csv"),
+    ],
 )
 def test_a_run_that_does_not_belong_here_leaves_nobody_out(
     sample: Path, tmp_path: Path, part: str, case: str, said: str

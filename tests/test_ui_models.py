@@ -13,11 +13,17 @@ from playwright.sync_api import Request, expect
 from streamlit.testing.v1 import AppTest
 
 import ui.app
+from medmm.config import RunConfig
+from medmm.model.card import ModelInfo
 from medmm.result import Reading, Review, Verdict
+from medmm.score.content import Beside
+from medmm.score.manifest import write_manifest
 from medmm.store.decisions import Decision
 from medmm.store.events import Reader
 from medmm.store.store import Store
+from medmm.write.tables import CSV, PARQUET, QUARANTINE
 from tests.browser import launched
+from tests.models import card, cohort
 from tests.scored import LABELS, MODEL, scored_case, write_scored
 from ui import serve, words
 from ui.agreement import Row, by_groups, groups, told
@@ -113,6 +119,23 @@ def test_too_little_to_say_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for text in (words.REPORTS_NONE, words.DRIFT_NOBODY, words.SUBGROUPS_NONE, words.CALIBRATION_FEW.format(25, 0)):
         assert text in said
     assert "too few to say whether anything changed" in said
+
+
+def test_what_scoring_wrote_of_its_model_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scored(tmp_path, [scored_case("c1", views=())])
+    for table in (PARQUET, CSV, QUARANTINE):
+        (tmp_path / table).touch()
+    model = ModelInfo(card(RunConfig(), cohort(), encoders="e" * 64), MODEL.ljust(64, "0"))
+    write_manifest(tmp_path, model, model.card.cohort, Beside(), scored=1, refused=0)
+    monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path)])
+    shown = AppTest.from_file(str(ui.app.__file__), default_timeout=60).run()
+
+    shown.button(key="models").click().run()
+
+    said = "\n".join(str(block.proto.body) for block in shown.get("html"))
+    assert model.digest in said
+    assert model.card.encoders in said
+    assert words.MODEL_UNKNOWN not in said
 
 
 def test_what_people_said_is_on_the_page_and_the_way_back_leads_to_the_worklist(

@@ -89,7 +89,7 @@ def _facts(store: Store, out: Path, model_id: str, history: Sequence[Row]) -> No
         "id": model_id,
         "trained_by": str(said.get("trained_by", words.MODEL_UNKNOWN)),
         "encoders": str(said.get("encoders", words.MODEL_UNKNOWN)),
-        "network": str(said.get("network", words.MODEL_UNKNOWN)),
+        "sha256": str(said.get("sha256", words.MODEL_UNKNOWN)),
         "scored": f"{len({prediction.case_id for prediction, *_ in history}):,}",
         "span": words.RANGE.format(moment(min(times)), moment(max(times))) if times else words.NOTHING,
         "refused": f"{len(store.refusals(model_id)):,}",

@@ -170,7 +170,7 @@ MODEL_FACTS = "The model"
 MODEL_ROWS = {
     "id": "Model",
     "trained_by": "Trained with medmm",
-    "network": "Digest of its network",
+    "sha256": "Its digest (SHA-256)",
     "encoders": "Digest of its encoders",
     "scored": "Scored",
     "span": "First and last scored",

@@ -87,4 +87,7 @@ def _test_cases(run: Path) -> set[str]:
     if not path.is_file():
         raise ConfigError(f"{run} holds no split.csv", "Give the folder that `medmm train --out` wrote")
     with path.open(encoding="utf-8", newline="") as file:
-        return {line["case_id"] for line in csv.DictReader(file) if line.get("part") == "test"}
+        test = {line["case_id"] for line in csv.DictReader(file) if line.get("part") == "test"}
+    if not test:
+        raise ConfigError(f"{run} keeps no patients for its test", "Give a run with one hold-out")
+    return test
