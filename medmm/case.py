@@ -15,6 +15,9 @@ from medmm.errors import DataError, Reason
 MODALITIES = ("image", "note", "record")
 """The three sides of a case, in the order in which every table and every tensor names them."""
 
+MAX_CASE_ID = 255
+"""Letters of a case id, by which tables, files and rows of a database name the case."""
+
 RecordValue = float | str
 """One value of a record: a number in the unit that the cohort states, or a category."""
 

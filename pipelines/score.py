@@ -22,7 +22,7 @@ from medmm.errors import CohortError, ConfigError
 from medmm.files import remove_unfinished
 from medmm.model.card import SIMILAR, Card, ModelInfo
 from medmm.read.cohort import Cohort, read_cohort
-from medmm.read.sources.dicomweb import read_server
+from medmm.read.sources.dicomweb import COMPLETE, read_server
 from medmm.read.sources.folder import check_apart, check_there, read_folder
 from medmm.score.cohort import Scored, score_cohort
 from medmm.score.content import Beside
@@ -162,7 +162,8 @@ def score_server(
 def sweep_retrieved(out: Path) -> None:
     """Remove what a killed run left of files that it was retrieving."""
     for folder in (out / RETRIEVED).glob("*"):
-        remove_unfinished(folder, "*.dcm")
+        for names in ("*.dcm", COMPLETE):
+            remove_unfinished(folder, names)
 
 
 def engine_on(cluster: str | None, model: Path) -> AbstractContextManager[Engine]:

@@ -124,6 +124,7 @@ def _listening(place: Place) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # until then another process could take the same port
     except OSError as problem:
         reason = problem.strerror or type(problem).__name__
         raise ConfigError(f"cannot listen on port {place.port} ({reason})", "Choose another --host or --port") from None

@@ -108,8 +108,11 @@ def _watch_folder(
             try:
                 found = find()
                 cohort = shard.part(found) if shard else found
-            except CohortError as problem:  # nothing yet, or half a table
+            except (CohortError, ConfigError) as problem:  # nothing yet, or half a table
                 terminal.console.print(f"Waiting: {problem}")
+            except OSError as thrown:
+                terminal.console.print(f"Waiting: the folder cannot be read ({type(thrown).__name__})")
+                return cohort
         listing = now
         return cohort
 

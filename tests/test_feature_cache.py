@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from medmm.case import Note
 from medmm.config import EncoderConfig
@@ -224,3 +225,29 @@ def test_the_cache_holds_no_text_and_no_ids(cache: FeatureCache, encoders: Encod
         content = str(path.relative_to(cache.shelf.folder)).encode() + path.read_bytes()
         for canary in (*CANARIES, "fever", "1.2.3", json.dumps(NOTE)[1:12]):
             assert canary.encode() not in content
+
+
+@pytest.mark.parametrize("what", [b"{", b"{}", b"[]"])
+def test_a_kept_study_whose_description_is_damaged_is_taken_away_and_made_again(
+    cache: FeatureCache, encoders: Encoders, film: Path, what: bytes
+) -> None:
+    study, key = encoders.encode_study(read_study(film, "c1")), cache.key(b"damaged")
+    cache.keep_study(key, study)
+    path = cache.shelf.path(key)
+    tensors = load_file(path)
+    tensors["said"] = torch.frombuffer(bytearray(what), dtype=torch.uint8)
+    save_file(tensors, path)
+
+    assert cache.has(key)
+    assert cache.study(key) is None
+    assert not cache.has(key)
+
+
+def test_what_was_cut_short_is_not_there(cache: FeatureCache, encoders: Encoders, film: Path) -> None:
+    key = cache.key(b"cut")
+    cache.keep_study(key, encoders.encode_study(read_study(film, "c1")))
+    path = cache.shelf.path(key)
+    whole = cache.has(key)
+    path.write_bytes(path.read_bytes()[:-100])
+
+    assert (whole, cache.has(key)) == (True, False)

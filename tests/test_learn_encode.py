@@ -1,5 +1,6 @@
 """A cohort through the encoders: what is joined, what is remembered, and what is refused."""
 
+import zipfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from medmm.config import CohortConfig, EncoderConfig
 from medmm.errors import Reason
+from medmm.learn import encode
 from medmm.learn.encode import EncodedCohort, EncodedRow, encode_cohort
 from medmm.model.batch import PRIOR
 from medmm.model.encode import Encoders
@@ -103,3 +105,50 @@ def test_progress_counts_every_row_once(cohort: Cohort, encoders: Encoders, tmp_
         encode_cohort(cohort, encoders, tmp_path / "cache", lambda done, total: told.append((done, total)), workers=1)
 
     assert told == 2 * [(n, 4) for n in range(1, 5)]
+
+
+def test_a_study_that_cannot_be_read_is_refused_though_another_could_not_be_when_it_was_looked_for(
+    cohort: Cohort, encoders: Encoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is still being copied when the cohort is begun and whole when it is read; another stays damaged."""
+    for name in ("alone", "now"):
+        (cohort.folder / f"{name}.zip").write_bytes(b"half of an archive")
+    (cohort.folder / "cases.csv").write_text(f"{COLUMNS}\nlate,p2,alone.zip,,\nbad,p1,now.zip,,\n")
+    both = read_cohort(cohort.folder, CohortConfig(prior="prior"))
+
+    def arrives(*given: Any) -> Any:
+        with zipfile.ZipFile(cohort.folder / "alone.zip", "w") as archive:
+            archive.write(cohort.folder / "alone" / "film.dcm", "film.dcm")
+        return read_cases(*given)
+
+    monkeypatch.setattr(encode, "read_cases", arrives)
+    first = encoded(both, encoders, tmp_path / "cache")
+    monkeypatch.undo()
+    again = encoded(both, encoders, tmp_path / "cache")
+
+    for found in (first, again):
+        assert list(by_id(found)) == ["late"]
+        assert [(one.case_id, one.code) for one in found.refused] == [("bad", Reason.CORRUPT)]
+
+
+def test_a_study_that_changed_before_it_was_read_is_kept_as_what_it_is_now(
+    cohort: Cohort, encoders: Encoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, earlier = cohort.folder / "alone" / "film.dcm", (cohort.folder / "alone" / "film.dcm").read_bytes()
+
+    def changes(*given: Any) -> Any:
+        pixels = np.random.default_rng(9).integers(0, 4000, (40, 30)).astype(np.uint16)
+        write(film, pixels, PatientID="p2", StudyDate="20240301", StudyInstanceUID="1.2.3")
+        return read_cases(*given)
+
+    monkeypatch.setattr(encode, "read_cases", changes)
+    changed = by_id(encoded(cohort, encoders, tmp_path / "cache"))["alone"]
+    monkeypatch.undo()
+    film.write_bytes(earlier)
+    back, fresh = (by_id(encoded(cohort, encoders, tmp_path / name))["alone"] for name in ("cache", "fresh"))
+
+    assert changed.case.study is not None
+    assert back.case.study is not None
+    assert fresh.case.study is not None
+    assert torch.equal(back.case.study.tokens, fresh.case.study.tokens)
+    assert not torch.equal(back.case.study.tokens, changed.case.study.tokens)

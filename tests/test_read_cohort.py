@@ -630,3 +630,19 @@ def test_a_prior_study_without_a_study_of_now_is_left_out_and_said(tmp_path: Pat
     assert case.prior is None
     assert case.remarks == ("prior study left out: the case has no study to compare with it",)
     assert sides(cohort)[2] == case.remarks
+
+
+def test_of_a_table_as_many_rows_are_read_as_are_asked_for(tmp_path: Path) -> None:
+    rows = [f"c{number},p{number},cough" for number in range(5)]
+    (tmp_path / "cases.csv").write_text("\n".join(["case_id,patient_id,note", *rows, "too,many,cells,in,this,row"]))
+
+    assert [row.case_id for row in read_cohort(tmp_path, CohortConfig(), first=3).rows] == ["c0", "c1", "c2"]
+    with pytest.raises(CohortError, match="number of cells"):
+        read_cohort(tmp_path, CohortConfig())
+
+
+def test_a_case_id_that_no_database_takes_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text(f"case_id,patient_id,note\n{'x' * 255},p1,cough\n{'y' * 256},p2,cough\n")
+
+    with pytest.raises(CohortError, match=r"row 2 of cases.csv has a 'case_id' of more than 255 letters"):
+        read_cohort(tmp_path, CohortConfig())

@@ -49,7 +49,8 @@ class Fake:
                 status, headers, body = fake.answer(parts.path, parse_qs(parts.query))
                 self.send_response(status)
                 for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                    self.send_header(name, value)
+                    if value:
+                        self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -370,6 +371,7 @@ def test_objects_of_another_study_are_refused(fake: Fake, objects: dict[str, byt
     with pytest.raises(DataError, match="gave objects of another study than was asked for") as caught:
         read_study(row.study, row.case_id)
     assert caught.value.code == Reason.NOT_RETRIEVED
+    assert not list((tmp_path / "out").rglob("*.dcm"))  # so that they are asked for again
 
 
 def test_a_study_that_is_not_given_is_a_row_that_says_so(fake: Fake, objects: dict[str, bytes], tmp_path: Path) -> None:
@@ -380,3 +382,23 @@ def test_a_study_that_is_not_given_is_a_row_that_says_so(fake: Fake, objects: di
     assert row.study is not None
     with pytest.raises(DataError, match=f"case study-{hashed(UID)}: the DICOMweb server answers 500"):
         read_study(row.study, row.case_id)
+
+
+def test_an_answer_without_a_length_that_ends_too_early_is_no_object(
+    fake: Fake, objects: dict[str, bytes], tmp_path: Path
+) -> None:
+    serve(fake, [study()], objects)
+    whole = fake.answer
+
+    def cut(path: str, query: dict[str, list[str]]) -> Answer:
+        status, headers, body = whole(path, query)
+        if "multipart" not in headers["Content-Type"]:
+            return status, headers, body
+        return status, headers | {"Content-Length": "", "Connection": "close"}, body[:-40]
+
+    fake.answer = cut
+    with Server(fake.url) as server, pytest.raises(DataError) as refused:
+        server.retrieve(match(), tmp_path / "got")
+
+    assert refused.value.code == Reason.NOT_RETRIEVED
+    assert not list((tmp_path / "got").rglob("*.dcm"))

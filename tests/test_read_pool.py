@@ -184,3 +184,16 @@ def test_readers_do_not_wait_for_what_others_load(film: Path, monkeypatch: pytes
 
 def test_no_jobs_are_no_answers() -> None:
     assert list(read_studies([], workers=1)) == []
+
+
+def test_children_of_which_an_idle_one_died_go_on() -> None:
+    with Children(1) as children:
+        _, pid = children.start("c1", os.getpid, ())()
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+        time.sleep(1)  # pebble notices it in a tenth of that
+
+        after = [children.start(f"c{n}", abs, (-n,))() for n in (2, 3)]
+
+    assert after == [("c2", 2), ("c3", 3)]

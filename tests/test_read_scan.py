@@ -17,11 +17,12 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, MediaStor
 from medmm.case import Case
 from medmm.errors import CohortError, ConfigError, DataError
 from medmm.read.cohort import Cohort, read_case
+from medmm.read.sources import folder
 from medmm.read.sources import scan as scanning
 from medmm.read.sources.folder import check_apart, read_folder
 from medmm.read.sources.peek import Header
 from medmm.read.sources.scan import Found, Scan, hashed, scan
-from medmm.read.sources.source import Source
+from medmm.read.sources.source import Source, forget_archives
 from tests.dicom_files import CANARIES, ramp, write, write_bomb
 
 ONE, TWO, THREE = "1.2.826.1", "1.2.826.2", "1.2.826.3"
@@ -448,3 +449,45 @@ def test_an_output_beside_an_archive_or_of_nothing_is_none_of_our_business(tmp_p
 
     with pytest.raises(CohortError, match="is not a folder, a zip archive or a DICOMDIR"):
         read_folder(tmp_path / "nothing", workers=1)
+
+
+def test_an_archive_that_vanishes_before_its_note_is_read_is_one_refused_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film(tmp_path / "in" / "stays" / "a.dcm")
+    film(tmp_path / "packed" / "a.dcm", study=TWO)
+    (tmp_path / "packed" / "note.txt").write_text("cough")
+    gone = zipped(tmp_path / "packed", tmp_path / "in" / "gone.zip")
+
+    def scan_and_lose(*given: Any) -> Scan:
+        found = scan(*given)
+        forget_archives()
+        gone.unlink()
+        return found
+
+    monkeypatch.setattr(folder, "scan", scan_and_lose)
+
+    assert outcomes(read_folder(tmp_path / "in")) == {"gone.zip": "missing-study", "stays": "read"}
+
+
+def test_a_folder_of_which_only_an_index_lies_beside_an_archive_is_no_case(tmp_path: Path) -> None:
+    film(tmp_path / "packed" / "a.dcm")
+    (tmp_path / "in" / "x").mkdir(parents=True)
+    (tmp_path / "in" / "x" / "DICOMDIR").write_bytes(b"junk")
+    zipped(tmp_path / "packed", tmp_path / "in" / "x" / "a.zip")
+    film(tmp_path / "in" / "y" / "b.dcm", study=TWO)
+
+    assert set(files(scan(tmp_path / "in"))) == {"x-a.zip", "y"}
+
+
+def test_a_name_that_is_longer_than_a_case_id_may_be_is_cut_and_stays_one_of_its_own(tmp_path: Path) -> None:
+    place = tmp_path / "in" / ("n" * 200)
+    place.mkdir(parents=True)
+    for number, end in enumerate("ab"):
+        film(tmp_path / "made" / end / "a.dcm", study=f"1.2.{number}")
+        zipped(tmp_path / "made" / end, place / f"{'m' * 100}{end}.zip")
+
+    names = [one.case_id for one in scan(tmp_path / "in").studies]
+
+    assert [len(name) for name in names] == [255, 255]
+    assert len(set(names)) == 2

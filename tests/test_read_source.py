@@ -1,5 +1,6 @@
 """A study is the same in a folder and in an archive, and no archive leads out of itself or fills the memory."""
 
+import os
 import stat
 import struct
 import time
@@ -14,7 +15,7 @@ from medmm.errors import DataError, Reason
 from medmm.read.dicom.study import read_study
 from medmm.read.guard import RefusedError
 from medmm.read.sources import source
-from medmm.read.sources.source import Source
+from medmm.read.sources.source import Source, forget_archives
 from tests.dicom_files import CANARIES, ramp, write, write_report
 
 
@@ -248,3 +249,21 @@ def test_an_archive_that_was_packed_again_is_read_again(tmp_path: Path) -> None:
 
 def test_a_source_tells_nothing_of_its_path(folder: Path) -> None:
     assert repr(Source(folder / "CANARYNAME", ("CANARYID",))) == "Source()"
+
+
+def test_an_archive_that_was_read_and_removed_is_off_the_disk_once_it_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "study.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.dcm", b"content")
+
+    def held() -> int:
+        """Descriptors of this process that keep it."""
+        open_now = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+        return sum(os.readlink(one).startswith(str(path)) for one in open_now if os.path.lexists(one))
+
+    Source(path).digest()
+    path.unlink()
+    before = held()
+    forget_archives()
+
+    assert (before, held()) == (1, 0)

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from errno import ENOSPC
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import Engine, event
 from typer.testing import CliRunner, Result
 
@@ -26,12 +27,17 @@ from medmm import files
 from medmm.case import Case
 from medmm.config import CohortConfig
 from medmm.errors import ConfigError, DataError, Reason
+from medmm.explain.similar import Memory
+from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.sources.folder import read_folder
 from medmm.read.sources.source import Source
-from medmm.score import reading
+from medmm.result import Refusal, ScoredCase
+from medmm.score import case, reading
+from medmm.score.case import Waiting
 from medmm.score.cohort import Scored
 from medmm.score.content import Beside
+from medmm.score.engine import Plan
 from medmm.score.here import in_process
 from medmm.score.reading import read_rows
 from medmm.score.shard import Shard
@@ -39,6 +45,7 @@ from medmm.score.watch import watch
 from medmm.store.store import Store
 from pipelines.cli import app
 from pipelines.score import Manner, find_cases, memory_of, score_cases
+from pipelines.watch import _watch_folder
 from tests import dicom_files
 from tests.cohorts import Run, copy_cohort, table
 from tests.readers import unlucky
@@ -293,6 +300,86 @@ def test_a_reader_that_dies_and_one_that_wants_all_memory_are_rows_and_the_other
     assert done.scored == 2
     assert {name: row["code"] for name, row in refused.items()} == {"killed": Reason.CRASH, "greedy": Reason.TOO_LARGE}
     assert all(row["problem"] and row["remedy"] for row in refused.values())
+
+
+@pytest.mark.parametrize(
+    "thrown",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+)
+def test_a_case_for_whose_answer_there_is_no_memory_is_refused_and_the_next_is_scored(
+    two: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thrown: Exception
+) -> None:
+    answer_case = case.answer_case
+
+    def hungry(model: Model, memory: Memory | None, waiting: Waiting, beside: Beside) -> ScoredCase:
+        if waiting.features.case_id == "a":
+            raise thrown
+        return answer_case(model, memory, waiting, beside)
+
+    monkeypatch.setattr(case, "answer_case", hungry)
+    model, out = run.trained.model, tmp_path / "out"
+
+    done = score_cases(model.info, read_folder(two), out, in_process(model), manner=Manner(workers=1))
+
+    assert (done.scored, [(one.case_id, one.code) for one in done.refused]) == (1, [("a", Reason.TOO_LARGE)])
+
+
+def test_another_error_of_an_answer_is_no_want_of_memory(
+    two: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object) -> ScoredCase:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(case, "answer_case", fails)
+    model = run.trained.model
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        score_cases(model.info, read_folder(two), tmp_path / "out", in_process(model), manner=Manner(workers=1))
+
+
+def test_what_a_process_left_of_a_picture_when_it_was_stopped_is_gone_when_the_run_ends(
+    two: Path, run: Run, tmp_path: Path
+) -> None:
+    left = tmp_path / "out" / "films" / f".{'d' * 40}.{'0' * 32}.png"
+
+    def stopped(plan: Plan, rows: Iterable[CaseRow], workers: int | None) -> Iterator[tuple[CaseRow, Refusal]]:
+        for row in rows:
+            left.parent.mkdir(parents=True, exist_ok=True)
+            left.write_bytes(b"half")
+            yield row, Refusal(row.case_id, Reason.TIMEOUT, "took too long", "Look at it")
+
+    score_cases(run.trained.model.info, read_folder(two), tmp_path / "out", stopped, manner=Manner(workers=1))
+
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("thrown", [FileNotFoundError("CANARYNAME"), ConfigError("half a cohort.toml", "Wait")])
+def test_a_watched_folder_that_cannot_be_read_for_once_is_looked_at_again(
+    two: Path, capsys: pytest.CaptureFixture[str], thrown: Exception
+) -> None:
+    looks, seen = iter([thrown, None]), list[int]()
+
+    def find() -> Cohort:
+        problem = next(looks)
+        if problem is not None:
+            if isinstance(problem, ConfigError):
+                write_study(two, "c")  # as a cohort.toml that is whole at the next look is another listing
+            raise problem
+        return read_folder(two)
+
+    ends = iter([False, False, True])
+    _watch_folder(
+        two, find, replace(read_folder(two), rows=()), None, lambda new: seen.append(len(new.rows)), ends.__next__
+    )
+
+    told = capsys.readouterr().out
+    assert "Waiting:" in told
+    assert "CANARYNAME" not in told
+    assert seen == [3 if isinstance(thrown, ConfigError) else 2]
 
 
 def test_rows_are_asked_for_as_children_are_free_and_not_all_at_once(two: Path) -> None:

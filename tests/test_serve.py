@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from pydicom import dcmread
 from typer.testing import CliRunner
 
 from medmm.config import EncoderConfig, RunConfig
+from medmm.errors import ConfigError
 from medmm.explain.contribution import predict
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort, read_case
@@ -42,6 +44,12 @@ from tests.services import CASES, TOKEN, UPLOAD, Address, Service, serving
 NOTE = "CANARYNOTE: no fever, cough since 3 days."
 RECORD = {"age_years": 61, "sex": "female", "crp_mg_l": 41.5}
 PROBLEM = "application/problem+json"
+LINES = [
+    b"case_id,patient_id,age_years,sex,crp_mg_l",
+    *(b"c%d,p1,61,," % number for number in range(CASES + 1)),
+    b"a,b",
+]
+"""A table with a row more than a bundle may have, and behind it one that could not be read."""
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +278,8 @@ def test_a_bundle_as_sr_is_an_archive_of_them_with_the_table_of_what_was_refused
         (parts(packed(**{"cases.csv": b"id,name\n1,CANARYNAME\n"})), 422, "bad-table"),
         (parts(packed(**{"cases.csv": b"\xff"})), 422, "bad-table"),
         (parts(packed(**{f"s{number}/f": b"x" for number in range(CASES + 1)})), 422, "too-many-studies"),
+        (parts(packed(**{"cases.csv": b"\n".join(LINES)})), 422, "too-many-studies"),
+        (parts(packed(**{"cases.csv": b"a\n" * 2**23})), 422, "bad-table"),
     ],
 )
 def test_a_bundle_that_cannot_be_used_is_refused(service: Service, form: Any, status: int, code: str) -> None:
@@ -534,6 +544,22 @@ def test_the_command_does_not_start_where_it_would_be_open_to_others(
 
     assert done.exit_code == 3
     assert problem in done.stderr
+
+
+def test_a_port_is_taken_from_when_it_is_bound_and_not_from_when_a_model_is_loaded() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = serve.Place("127.0.0.1", port)
+
+    with serve._listening(place), pytest.raises(ConfigError, match=f"cannot listen on port {port}"):
+        serve._listening(place)
+
+
+def test_a_spool_that_was_cleaned_away_is_made_again(service: Service, film: Path) -> None:
+    shutil.rmtree(service.spool)
+
+    assert service.ask(parts(film)).status_code == 200
 
 
 @pytest.mark.parametrize(("file", "reason"), [("nowhere.pem", "FileNotFoundError"), (__file__, "SSLError")])

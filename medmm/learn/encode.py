@@ -55,17 +55,16 @@ def encode_cohort(
     """
     reader = _Reader(cohort, encoders, FeatureCache(cache_folder, encoders), adapt)
     found: dict[str, EncodedCase | DataError] = {}
-    left, keys = [], {}
+    left = []
     for row in cohort.rows:
-        keys[row.case_id] = reader.keys(row)
-        known = reader.known(row, keys[row.case_id])
+        known = reader.known(row, reader.keys(row))
         if known is None:
             left.append(row)
         else:
             found[row.case_id] = known
             progress(len(found), len(cohort.rows))
     for row, case in read_cases(cohort, left, workers, pixels_for(encoders.image.size)):
-        found[row.case_id] = case if isinstance(case, DataError) else reader.encoded(row, keys[row.case_id], case)
+        found[row.case_id] = case if isinstance(case, DataError) else reader.encoded(row, case)
         progress(len(found), len(cohort.rows))
     answers = [(row, found[row.case_id]) for row in cohort.rows]
     return EncodedCohort(
@@ -84,17 +83,21 @@ class _Reader:
     adapt: AdaptConfig
 
     def keys(self, row: CaseRow) -> tuple[str, str]:
-        """Names of study and prior in the cache; '' for what the row has not.
+        """Names of study and prior in the cache, by their files as they are now; '' for what the row has not."""
+        if row.study is None or not row.study.exists():
+            return "", ""
+        prior = row.prior.digest() if row.prior is not None and row.prior.exists() else None
+        return self._named(row, row.study.digest(), prior)
+
+    def _named(self, row: CaseRow, study: bytes, prior: bytes | None) -> tuple[str, str]:
+        """Names of study and prior in the cache, by the digests of their files.
 
         A prior is kept beside its study and not for itself: that it is the same patient's, and earlier, was checked
         when both were read.
         """
-        if row.study is None or not row.study.exists():
-            return "", ""
-        content = row.study.digest() + repr((READING, self.cohort.config.images)).encode()
-        if row.prior is None or not row.prior.exists():
-            return self.cache.key(content), ""
-        return self.cache.key(content), self.cache.key(content + row.prior.digest() + repr(row.time).encode())
+        content = study + repr((READING, self.cohort.config.images)).encode()
+        beside = b"" if prior is None else content + prior + repr(row.time).encode()
+        return self.cache.key(content), self.cache.key(beside) if beside else ""
 
     def known(self, row: CaseRow, keys: tuple[str, str]) -> EncodedCase | DataError | None:
         """A row whose studies are in the cache, or that has none; None if files must be decoded."""
@@ -109,8 +112,10 @@ class _Reader:
         except DataError as problem:
             return problem
 
-    def encoded(self, row: CaseRow, keys: tuple[str, str], case: Case) -> EncodedCase:
-        """A case that was read from files; its studies are kept."""
+    def encoded(self, row: CaseRow, case: Case) -> EncodedCase:
+        """A case that was read from files; its studies are kept by what was read, which may be newer than its name."""
+        earlier = case.prior.digest if case.prior else None
+        keys = self._named(row, case.study.digest, earlier) if case.study else ("", "")
         study, prior = (self._study(key, study) for key, study in zip(keys, (case.study, case.prior), strict=True))
         return self._joined(row, study, prior, case.note, case.record, case.remarks)
 

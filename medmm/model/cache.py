@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ _SAID = "said"
 _log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
+Kept = TypeVar("Kept")
 
 
 class FeatureCache:
@@ -52,8 +53,7 @@ class FeatureCache:
 
     def study(self, key: str) -> EncodedStudy | None:
         """What was kept under `key`, if anything whole."""
-        kept = self._load(key)
-        return None if kept is None else _study_of(*kept, self.device)
+        return self._kept(key, lambda tensors, said: _study_of(tensors, said, self.device))
 
     def keep_study(self, key: str, study: EncodedStudy) -> None:
         """Remember an encoded study, without its trunks."""
@@ -61,8 +61,7 @@ class FeatureCache:
 
     def note(self, key: str) -> EncodedNote | None:
         """What was kept under `key`, if anything whole."""
-        kept = self._load(key)
-        return None if kept is None else _note_of(*kept)
+        return self._kept(key, _note_of)
 
     def keep_note(self, key: str, note: EncodedNote) -> None:
         """Remember an encoded note: numbers and offsets, not its text."""
@@ -70,17 +69,17 @@ class FeatureCache:
 
     def case(self, key: str, case_id: str) -> tuple[EncodedCase, Tensors, dict[str, Any]] | None:
         """The case that was kept under `key`, if anything whole: encoded, and what else was kept of it."""
-        kept = self._load(key)
-        if kept is None:
-            return None
-        tensors, said = kept
-        sides = {name: _below(name, tensors) for name in ("study", "prior", "note", "beside")}
-        study, prior = (
-            _study_of(sides[name], said[name], self.device) if said[name] else None for name in ("study", "prior")
-        )
-        note = _note_of(sides["note"], said["note"]) if said["note"] else None
-        encoded = EncodedCase(case_id, study, prior, note, said["record"], tuple(said["remarks"]))
-        return encoded, sides["beside"], said["beside"]
+
+        def made(tensors: Tensors, said: dict[str, Any]) -> tuple[EncodedCase, Tensors, dict[str, Any]]:
+            sides = {name: _below(name, tensors) for name in ("study", "prior", "note", "beside")}
+            study, prior = (
+                _study_of(sides[name], said[name], self.device) if said[name] else None for name in ("study", "prior")
+            )
+            note = _note_of(sides["note"], said["note"]) if said["note"] else None
+            encoded = EncodedCase(case_id, study, prior, note, said["record"], tuple(said["remarks"]))
+            return encoded, sides["beside"], said["beside"]
+
+        return self._kept(key, made)
 
     def keep_case(self, key: str, case: EncodedCase, tensors: Tensors, beside: Mapping[str, Any]) -> None:
         """Remember a case as the frozen encoders left it, its trunks too.
@@ -128,8 +127,8 @@ class FeatureCache:
             kept = file.get_slice(_MAPS)
             return torch.stack([kept[view, picture] for view, picture in zip(views, pictures, strict=True)])
 
-    def _load(self, key: str) -> tuple[Tensors, dict[str, Any]] | None:
-        """Read in one go, so that a writer cannot come between; what a full disk cut short is as good as none."""
+    def _kept(self, key: str, make: Callable[[Tensors, dict[str, Any]], Kept]) -> Kept | None:
+        """Read in one go, so that a writer cannot come between; what is damaged is taken away, and as good as none."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -138,9 +137,10 @@ class FeatureCache:
             return None
         try:
             tensors = load(path.read_bytes())
-            return tensors, json.loads(tensors.pop(_SAID).numpy().tobytes())
-        except (OSError, SafetensorError, KeyError) as problem:
+            return make(tensors, json.loads(tensors.pop(_SAID).numpy().tobytes()))
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError) as problem:
             _log.warning("a file of the feature cache is damaged (%s) and is made again", type(problem).__name__)
+            path.unlink(missing_ok=True)
             return None
 
     def _save(self, key: str, tensors: Tensors, said: Mapping[str, Any]) -> None:

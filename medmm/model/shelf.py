@@ -24,5 +24,11 @@ class Shelf:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def has(self, key: str) -> bool:
-        """Whether something is kept under `key`; it may still be damaged."""
-        return self.path(key).exists()
+        """Whether something is kept under `key`, and was not cut short."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path(key), framework="np"):
+                return True
+        except (OSError, SafetensorError):
+            return False

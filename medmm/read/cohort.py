@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
-from medmm.case import Case, Note, Record, Study
+from medmm.case import MAX_CASE_ID, Case, Note, Record, Study
 from medmm.config import CohortConfig, LabelColumns, RecordColumn, read_toml
 from medmm.errors import CohortError, ConfigError, DataError, Reason
 from medmm.read.chart.extract import Chart, add_readings, chart_texts
@@ -31,6 +32,7 @@ Table = Mapping[str, Sequence[str]]
 
 MAX_CELL = 2**26
 """Letters of a cell; a longer one refuses the whole table, where a note that is too long refuses its own case."""
+csv.field_size_limit(MAX_CELL)  # of all threads: there is one limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +118,7 @@ class Cohort:
                 )
 
 
-def read_cohort(folder: Path, config: CohortConfig | None = None) -> Cohort:
+def read_cohort(folder: Path, config: CohortConfig | None = None, first: int | None = None) -> Cohort:
     """Read folder/cases.csv. Studies are not opened.
 
     To score a table without answers, give a config with labels=None.
@@ -124,12 +126,13 @@ def read_cohort(folder: Path, config: CohortConfig | None = None) -> Cohort:
     Args:
         folder: with cases.csv, and cohort.toml unless `config` is given; without either, the columns are guessed.
         config: what the columns are.
+        first: rows that are read, the others being left; all if None.
 
     Raises:
         ConfigError: if cohort.toml does not read.
         CohortError: if the table cannot be used as a whole.
     """
-    table = _read_table(folder / "cases.csv")
+    table = _read_table(folder / "cases.csv", first)
     remarks: tuple[str, ...] = ()
     if config is None and (folder / "cohort.toml").is_file():
         config = read_toml(folder / "cohort.toml", CohortConfig)
@@ -256,11 +259,11 @@ def _join_note(config: CohortConfig, row: CaseRow, time: datetime | None) -> tup
     return None, tuple(about("no note", remark) for remark in told)
 
 
-def _read_table(path: Path) -> Table:
+def _read_table(path: Path, first: int | None) -> Table:
     """Read a CSV of text cells: UTF-8, commas, the first line names the columns, every line has them all."""
     if not path.is_file():
         raise CohortError(f"{path} is not there", "Check the folder; a cohort is a folder with cases.csv")
-    lines = _lines(path)
+    lines = _lines(path, None if first is None else 1 + first)
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if lines and len(lines[0]) == 1 and sign in lines[0][0]:
             remedy = "Save it again as CSV with commas between the cells, and points in numbers"
@@ -279,19 +282,16 @@ def _read_table(path: Path) -> Table:
     return dict(zip(header, zip(*lines[1:], strict=True), strict=True))
 
 
-def _lines(path: Path) -> list[list[str]]:
-    """Return the lines of a CSV that have cells."""
-    limit = csv.field_size_limit(MAX_CELL)
+def _lines(path: Path, first: int | None) -> list[list[str]]:
+    """Return the lines of a CSV that have cells, or the first of them."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [cells for cells in csv.reader(file, strict=True) if cells]
+            return list(islice((cells for cells in csv.reader(file, strict=True) if cells), first))
     except UnicodeDecodeError as thrown:
         wide = bytes(thrown.object[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         problem = "is UTF-16 text, not UTF-8" if wide else "is not UTF-8 text"
     except csv.Error as thrown:
         problem = f"is not CSV ({thrown})"
-    finally:
-        csv.field_size_limit(limit)
     raise CohortError(f"cases.csv {problem}", "Save it again as CSV in UTF-8")
 
 
@@ -352,6 +352,9 @@ def _case_ids(table: Table, config: CohortConfig) -> list[str]:
         if not case_id or not case_id.isprintable():
             problem = f"row {number} of cases.csv has no '{config.case_id}' that can be printed"
             raise CohortError(problem, "Give every case an id without line breaks")
+        if len(case_id) > MAX_CASE_ID:
+            problem = f"row {number} of cases.csv has a '{config.case_id}' of more than {MAX_CASE_ID} letters"
+            raise CohortError(problem, "Give every case a shorter one")
         if case_id in seen:
             problem = f"case {case_id} is in cases.csv twice, in rows {seen[case_id]} and {number}"
             raise CohortError(problem, f"Make '{config.case_id}' unique")

@@ -10,10 +10,12 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import chain, islice
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -89,7 +91,8 @@ class Children:
         from pebble import ProcessPool
 
         workers, start = workers or os.cpu_count() or 1, _start(preloaded)
-        self._pool = ProcessPool(workers, initializer=_prepare, initargs=(memory_bytes,), context=start)
+        self._begin = partial(ProcessPool, workers, initializer=_prepare, initargs=(memory_bytes,), context=start)
+        self._pool, self._lock = self._begin(), Lock()
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:
@@ -107,8 +110,21 @@ class Children:
         self, case_id: str, work: Callable[..., Answer], arguments: tuple[Any, ...]
     ) -> Callable[[], tuple[str, Answer | DataError]]:
         """Begin a job, as `in_children` does; what is returned waits for its answer."""
-        begin = partial(self._pool.schedule, _answered, args=(case_id, work, arguments), timeout=self._timeout_s)
+        begin = partial(self._schedule, case_id, work, arguments)
         return partial(_answer, case_id, begin, begin())
+
+    def _schedule(self, *job: Any) -> Any:
+        """Begin a job; where a child died that had nothing to do, and all others with it, among new ones."""
+        with self._lock:
+            try:
+                return self._pool.schedule(_answered, args=job, timeout=self._timeout_s)
+            except RuntimeError:
+                if self._pool.active:  # or closed
+                    raise
+                self._pool.stop()  # type: ignore[no-untyped-call]
+                self._pool.join()
+                self._pool = self._begin()
+                return self._pool.schedule(_answered, args=job, timeout=self._timeout_s)
 
 
 def read_studies(
@@ -213,13 +229,17 @@ def _too_large(case_id: str) -> DataError:
 def _answer(case_id: str, start: Callable[[], Any], job: Any) -> tuple[str, Any]:
     """Wait for one child; its death becomes a reason.
 
-    An answer is lost if its child dies of the next job before the answer was taken from it: then the job starts again.
+    An answer is lost if its child dies of the next job before the answer was taken from it, and a job if a child dies
+    that had nothing to do: then it starts again.
     """
     from pebble import ProcessExpired
 
     try:
         for again in range(_TRIES):
-            parcel: Parcel = start().result() if again else job.result()
+            try:
+                parcel: Parcel = start().result() if again else job.result()
+            except BrokenProcessPool:
+                continue
             if not parcel.is_lost:
                 return case_id, parcel.open()
         return case_id, DataError(case_id, Reason.CRASH, "was read, and its reader could not hand it over", _AGAIN)

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from medmm.case import Case, RecordValue, Study
 from medmm.config import CohortConfig, NumberColumn
-from medmm.errors import DataError
+from medmm.errors import DataError, Reason
 from medmm.explain.contribution import predict
 from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.similar import Memory
@@ -61,11 +63,15 @@ class Answerer:
             return Refusal.of(read)
         try:
             encoded, seen = self._encoded(plan, row, read)
+            content = content_from(read.inputs, plan.cohort.config, plan.beside)
+            waiting = _waiting(self.model, row, encoded, seen, content, plan.cohort.config)
+            return answer_case(self.model, self.memory, waiting, plan.beside)
         except DataError as problem:
             return Refusal.of(problem)
-        content = content_from(read.inputs, plan.cohort.config, plan.beside)
-        waiting = _waiting(self.model, row, encoded, seen, content, plan.cohort.config)
-        return answer_case(self.model, self.memory, waiting, plan.beside)
+        except (MemoryError, RuntimeError) as problem:
+            if not _wants_memory(problem):
+                raise
+        return Refusal(row.case_id, Reason.TOO_LARGE, "needs more memory to be answered than there is", "Reduce it")
 
     def _encoded(self, plan: Plan, row: CaseRow, read: Read) -> tuple[EncodedCase, Seen]:
         kept, encoders = self.kept(plan), self.model.encoders
@@ -77,6 +83,12 @@ class Answerer:
         if kept is None:
             raise ValueError("a case that was not read is kept somewhere")
         return recall(kept, read.inputs, row.case_id, encoders, plan.films)
+
+
+def _wants_memory(problem: Exception) -> bool:
+    """Whether memory ran out, by what Python, a GPU and torch's allocator on a CPU say of it."""
+    said = isinstance(problem, MemoryError | torch.OutOfMemoryError)
+    return said or "DefaultCPUAllocator: can't allocate memory" in str(problem)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -111,6 +111,7 @@ def score_cohort(
             if stop():
                 break
         tell(len(known) + scored + len(refused), len(refused))
+        remove_unfinished(out / FILMS, "*.png")  # of processes that hung or died over a case
         _write_tables(out, store, ours, model, cohort, beside)
     return Scored(scored, len(known), tuple(refused))
 

@@ -21,7 +21,6 @@ from types import ModuleType
 from typing import Any
 
 from medmm.errors import ConfigError, Reason
-from medmm.files import remove_unfinished
 from medmm.read.cohort import CaseRow
 from medmm.read.pool import Children
 from medmm.read.sources.source import Source
@@ -115,7 +114,6 @@ def _score(held: Held, plan: Plan, rows: Iterable[CaseRow], workers: int | None)
     finally:
         for _, task in begun:
             ray.cancel(task, force=True)
-        remove_unfinished(plan.films, "*.png")  # of nodes that were lost
 
 
 def _absolute(row: CaseRow) -> CaseRow:

@@ -124,7 +124,7 @@ def create_app(engine: Engine, spool: Path, token: str = "", limits: Limits = Li
     ) -> Response:
         """Score one case: the images of one study, its note, its record, and what else belongs to it."""
         chosen = wanted or _accepted(request.headers, MEDIA_TYPES)
-        with engine.place(), TemporaryDirectory(dir=spool) as name:
+        with engine.place(), _room(spool) as name:
             folder = Path(name)
             await receive(request.stream(), request.headers, folder, limits)
             scored = await engine.score(row_of(folder, id_of(request), engine.config), explained=explain)
@@ -144,7 +144,7 @@ def create_app(engine: Engine, spool: Path, token: str = "", limits: Limits = Li
     ) -> Response:
         """Score several cases, one after another; one that cannot be read has its reason for an answer."""
         chosen = wanted or _accepted(request.headers, BUNDLE_TYPES)
-        with engine.place(), TemporaryDirectory(dir=spool) as name:
+        with engine.place(), _room(spool) as name:
             folder = Path(name)
             await receive(request.stream(), request.headers, folder, limits, (FILES,))
             cohort = await engine.read_bundle(folder, limits.cases)
@@ -164,6 +164,12 @@ def create_app(engine: Engine, spool: Path, token: str = "", limits: Limits = Li
         return Response(written, media_type=BUNDLE_TYPES[chosen])
 
     return app
+
+
+def _room(spool: Path) -> TemporaryDirectory[str]:
+    """A folder for one upload; the spool itself may have been cleaned away while nobody asked."""
+    spool.mkdir(mode=0o700, exist_ok=True)
+    return TemporaryDirectory(dir=spool)
 
 
 def _written(scored: ScoredCase, chosen: Format, explain: bool, release: Release, folder: Path) -> bytes:

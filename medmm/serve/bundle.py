@@ -19,7 +19,7 @@ from medmm.serve.upload import FILES, NOTE, named
 
 TABLE = "cases.csv"
 """File that makes an archive a cohort, at its top or in the folder that was packed."""
-MAX_TABLE_BYTES = 2**26
+MAX_TABLE_BYTES = 2**23
 
 
 def read_bundle(folder: Path, config: CohortConfig, most: int) -> Cohort:
@@ -40,7 +40,7 @@ def read_bundle(folder: Path, config: CohortConfig, most: int) -> Cohort:
         cohort = _read_without_table(whole, config)
         _check_count(cohort, most)
         return cohort
-    cohort = _read_with_table(whole, table, folder, config)
+    cohort = _read_with_table(whole, table, folder, config, most)
     _check_count(cohort, most)
     names, top = archive_names(whole), table.removesuffix(TABLE)
     rows = (_in_archive(row, number, whole, names, top, folder) for number, row in enumerate(cohort.rows))
@@ -66,10 +66,11 @@ def _read_without_table(whole: Path, config: CohortConfig) -> Cohort:
         raise _unusable(Reason.NOTHING_TO_READ.value, problem, remedy) from None
 
 
-def _read_with_table(whole: Path, table: str, folder: Path, config: CohortConfig) -> Cohort:
+def _read_with_table(whole: Path, table: str, folder: Path, config: CohortConfig, most: int) -> Cohort:
+    """The table, or of one that is too long a row more than there may be."""
     try:
         _take(whole, table, folder / TABLE, MAX_TABLE_BYTES)
-        return read_cohort(folder, config)
+        return read_cohort(folder, config, first=most + 1)
     except RefusedError as refused:
         raise _unusable("bad-table", f"{TABLE} {refused.problem}", refused.remedy) from None
     except CohortError as problem:
@@ -82,7 +83,7 @@ def _unusable(code: str, problem: str, remedy: str) -> RequestError:
 
 def _check_count(cohort: Cohort, most: int) -> None:
     if len(cohort.rows) > most:
-        problem = f"the bundle has {len(cohort.rows)} studies, and one may have {most}"
+        problem = f"the bundle has more than {most} studies"
         raise _unusable("too-many-studies", problem, "Send it in parts")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from medmm.case import Case
 from medmm.config import CohortConfig
 from medmm.errors import DataError
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort, read_case
 from medmm.read.pool import MEMORY_BYTES, TIMEOUT_S, Children
+from medmm.read.sources.source import forget_archives
 from medmm.result import ScoredCase
 from medmm.score.case import answer_case, encode_case
 from medmm.score.content import Beside, content_of
@@ -55,7 +58,8 @@ class Engine:
         self._cohort = Cohort(Path(), self.config, ())
         self._enough = pixels_for(model.encoders.image.size)
         self._children = Children(workers, timeout_s, memory_bytes)
-        self._readers = ThreadPoolExecutor(waiting, "medmm-reader")
+        at_once = 1 + (workers or os.cpu_count() or 1)  # decoded cases that are held: one is answered meanwhile
+        self._readers = ThreadPoolExecutor(at_once, "medmm-reader")
         self._answerer = ThreadPoolExecutor(1, "medmm-answerer")
         self._last_s = 1.0
 
@@ -93,6 +97,7 @@ class Engine:
             self._last_s = time.monotonic() - began
         finally:
             self.admitted -= 1
+            forget_archives()
 
     async def score(self, row: CaseRow, *, explained: bool) -> ScoredCase:
         """Read, encode and answer one case, and explain the answer if that is asked for.
@@ -110,7 +115,7 @@ class Engine:
 
     def _score(self, row: CaseRow, explained: bool) -> ScoredCase:
         """Runs in a thread of its own, which mostly waits: for a child, then for the one thread that answers."""
-        _, case = self._children.start(row.case_id, read_case, (self._cohort, row, self._enough))()
+        _, case = self._children.start(row.case_id, _read, (self._cohort, row, self._enough))()
         if isinstance(case, DataError):
             raise case
         beside = Beside(explained=explained)
@@ -121,6 +126,14 @@ class Engine:
             return answer_case(self.model, None, waiting, beside)
 
         return self._answerer.submit(answered).result()
+
+
+def _read(cohort: Cohort, row: CaseRow, enough: int) -> Case:
+    """Runs in a child, which keeps nothing open of an upload that is soon gone."""
+    try:
+        return read_case(cohort, row, enough)
+    finally:
+        forget_archives()
 
 
 def _as_taught(model: Model) -> CohortConfig:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy import Column, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
+from medmm.case import MAX_CASE_ID
+
 TABLES = MetaData()
 SCHEMA = Table("schema_version", TABLES, Column("version", Integer, nullable=False))
 PREDICTION = Table(
     "prediction",
     TABLES,
     Column("id", Integer, primary_key=True),
-    Column("case_id", String(255), nullable=False, index=True),
+    Column("case_id", String(MAX_CASE_ID), nullable=False, index=True),
     Column("model_id", String(12), nullable=False),
     Column("content", String(64), nullable=False),
     Column("scored_at", DateTime, nullable=False),
@@ -39,7 +41,7 @@ FINDING = Table(
 REFUSAL = Table(
     "refusal",
     TABLES,
-    Column("case_id", String(255), primary_key=True),
+    Column("case_id", String(MAX_CASE_ID), primary_key=True),
     Column("model_id", String(12), primary_key=True),
     Column("code", String(40), nullable=False),
     Column("problem", Text, nullable=False),
@@ -53,7 +55,7 @@ EVENT = Table(
     Column("who", String(255), nullable=False),
     Column("role", String(20), nullable=False),
     Column("kind", String(20), nullable=False),
-    Column("case_id", String(255), nullable=False),
+    Column("case_id", String(MAX_CASE_ID), nullable=False),
     Column("model_id", String(12), nullable=False),
     Column("prediction_id", Integer),
     Column("content", String(64), nullable=False),
@@ -75,7 +77,7 @@ DESK = Table(
     "desk",
     TABLES,
     Column("model_id", String(12), primary_key=True),
-    Column("case_id", String(255), primary_key=True),
+    Column("case_id", String(MAX_CASE_ID), primary_key=True),
     Column("prediction_id", Integer),
     Column("decided", Integer, nullable=False),
     Column("disagreed", Integer, nullable=False),

@@ -52,7 +52,8 @@ _PAGE = 500
 _TIMEOUT_S = (10, 60)
 """To connect, and to wait for the next bytes."""
 _TRIES = 3
-_COMPLETE = ".complete.json"
+COMPLETE = ".complete.json"
+"""Beside the objects of a study that was retrieved whole."""
 _ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """As it is stored: nothing is transcoded."""
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
@@ -179,7 +180,7 @@ class Server:
             raise DataError(study.case_id, Reason.NOT_RETRIEVED, failure(thrown).problem, _AGAIN) from None
         count = sum(1 for _ in target.glob("*.dcm"))
         content = json.dumps({"study": digest, "instances": count})
-        write_whole(target / _COMPLETE, lambda path: path.write_text(content, encoding="utf-8"))
+        write_whole(target / COMPLETE, lambda path: path.write_text(content, encoding="utf-8"))
         return target
 
     def _fetch(self, study: Match, target: Path) -> None:
@@ -281,6 +282,8 @@ def _check_given(
         if {header.study_uid for header in headers if header.kind == "object"} - {study.uid}:
             problem = "the server gave objects of another study than was asked for"
             refused[study.case_id] = Reason.NOT_RETRIEVED, problem, "Tell those who run the server"
+            for path in (folder / study.case_id).glob("*.dcm"):  # so that it is asked for again
+                path.unlink()
 
 
 class UnusableError(Exception):
@@ -310,11 +313,15 @@ class _Client(DICOMwebClient):
         raise AssertionError
 
     def _one_part(self, url: str) -> bytes:
+        """Retrieve one object; of an answer that does not say how long it is, the last boundary must be there."""
         with self._http_get(url, headers={"Accept": _ACCEPT, "Accept-Encoding": "identity"}, stream=True) as response:
             if response.headers.get("Content-Type", "").startswith("application/dicom"):
                 parts = [response.content]  # some servers send it without the envelope
             else:
-                parts = list(self._decode_multipart_message(response, stream=True))
+                sized = any(name in response.headers for name in ("Content-Length", "Transfer-Encoding"))
+                parts = list(self._decode_multipart_message(response, stream=sized))
+                if not sized and not response.content.rstrip().endswith(b"--"):
+                    raise requests.exceptions.ChunkedEncodingError
         if len(parts) != 1 or not has_preamble(parts[0]):
             raise UnusableError("gave something else than the DICOM object that was asked for", _AGAIN)
         return bytes(parts[0])
@@ -433,7 +440,7 @@ def _check_uids(*uids: str) -> None:
 def _complete(folder: Path) -> dict[str, Any] | None:
     """Return what was written when the study was whole; None if it never was, or files are gone."""
     try:
-        known = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
+        known = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
         there = sum(1 for _ in folder.glob("*.dcm"))
         return dict(known) if known["instances"] == there and known["study"] else None
     except (OSError, ValueError, LookupError, TypeError):

@@ -75,7 +75,10 @@ def _row(found: Found) -> CaseRow:
         return CaseRow(found.case_id, "", found.source, note=_text(found.note, name))
     except RefusedError as refused:
         reason = refused.code, refused.problem, refused.remedy
-        return CaseRow(found.case_id, "", replace(found.source, refused=reason))
+    except OSError as thrown:
+        problem = f"its archive cannot be read any more ({type(thrown).__name__})"
+        reason = Reason.MISSING_STUDY, problem, "Run the same command again when it is there"
+    return CaseRow(found.case_id, "", replace(found.source, refused=reason))
 
 
 def _text(source: Source, name: str) -> str:

@@ -21,6 +21,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+from medmm.case import MAX_CASE_ID
 from medmm.errors import DataError, Reason
 from medmm.read.guard import RefusedError
 from medmm.read.pool import in_children
@@ -169,8 +170,9 @@ def _places_of_folder(root: Path, folder: str) -> Iterator[_Place]:
         names = []
     archives = [name for name in names if is_archive(Path(name))]
     others = tuple(f"{folder}/{name}" for name in names if name not in set(archives))
-    if others or not archives:
-        whole = Source(root / folder) if not archives else Source(root, tuple(filter(is_wanted, others)))
+    wanted = tuple(filter(is_wanted, others))
+    if wanted or not archives:
+        whole = Source(root, wanted) if archives else Source(root / folder)
         yield _Place(folder, root, others, whole, f"{folder}/")
     for name in archives:
         yield _archive_as_place(f"{folder}-{name.replace('/', '-')}", root / folder / name)
@@ -459,9 +461,11 @@ def _names(source: Source) -> list[str]:
 
 
 def _unique(found: Sequence[Found]) -> Iterator[Found]:
-    """Case ids that are there once: names may differ only in what cannot be printed."""
+    """Case ids that are there once, and not too long: names may differ only in what cannot be printed."""
     seen: set[str] = set()
     for one in found:
+        if len(one.case_id) > MAX_CASE_ID:
+            one = replace(one, case_id=f"{one.case_id[: MAX_CASE_ID - 11]}-{hashed(one.case_id)}")
         if one.case_id in seen:
             one = replace(one, case_id=f"{one.case_id}-{hashed(repr(one.source.members) + str(one.source.path.name))}")
         seen.add(one.case_id)

@@ -228,6 +228,11 @@ def archive_names(path: Path) -> list[str]:
     return list(_archive(path)[1])
 
 
+def forget_archives() -> None:
+    """Close the archives that stay open: one that was removed is on the disk until then."""
+    _checked_archive.cache_clear()
+
+
 def _archive(path: Path) -> tuple[zipfile.ZipFile, tuple[str, ...]]:
     """Return an archive that was checked, and its names; the last few stay open, since studies come one by one."""
     state = path.stat()
