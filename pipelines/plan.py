@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from medmm.case import MODALITIES, Case
-from medmm.config import CohortConfig, EncoderConfig, RunConfig, read_toml
+from medmm.config import CohortConfig, RunConfig, read_toml
 from medmm.errors import CohortError, ConfigError, DataError
 from medmm.files import write_whole
 from medmm.learn.plan import Facts, Plan, plan
@@ -136,7 +137,9 @@ class _Measured:
 
 def _measure(cohort: Cohort) -> _Measured:
     """Read and encode a few cases, and take a training step on them."""
-    encoders, as_they_lie = Encoders(RunConfig().encoders), Encoders(EncoderConfig(image_flips="none"))
+    encoders = Encoders(RunConfig().encoders)
+    as_they_lie = copy(encoders)
+    as_they_lie.image_flips = "none"
     started = time.perf_counter()
     cases = _few(cohort)
     read_s = (time.perf_counter() - started) / len(cases)

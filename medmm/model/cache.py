@@ -33,7 +33,7 @@ _SAID = "said"
 _log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
-Kept = TypeVar("Kept")
+Made = TypeVar("Made")
 
 
 class FeatureCache:
@@ -127,7 +127,7 @@ class FeatureCache:
             kept = file.get_slice(_MAPS)
             return torch.stack([kept[view, picture] for view, picture in zip(views, pictures, strict=True)])
 
-    def _kept(self, key: str, make: Callable[[Tensors, dict[str, Any]], Kept]) -> Kept | None:
+    def _kept(self, key: str, make: Callable[[Tensors, dict[str, Any]], Made]) -> Made | None:
         """Read in one go, so that a writer cannot come between; what is damaged is taken away, and as good as none."""
         from safetensors import SafetensorError
         from safetensors.torch import load
