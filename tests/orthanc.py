@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
+
+from tests.ports import free_port
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 """Where Debian's orthanc-dicomweb puts it."""
@@ -57,13 +58,6 @@ class Orthanc:
         url = f"http://127.0.0.1:{self.port}/instances?expand"
         answer = requests.get(url, auth=(USER, PASSWORD), timeout=30)
         return sorted(one["MainDicomTags"]["SOPInstanceUID"] for one in answer.json())
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -21,7 +21,8 @@ import pytest
 from pipelines import demo, terminal
 from pipelines.train import train_cohort
 from tests.cohorts import PATIENTS, RUN_TOML, SEED, table
-from ui.serve import HOST, free_port
+from tests.ports import free_port
+from ui.serve import HOST
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def shown(sample: Path, features: Path, tmp_path_factory: pytest.TempPathFactory
         try:
             for _ in range(2):
                 with terminal.console.capture() as capture:
-                    demo.run_demo(folder, PATIENTS, SEED, port=free_port(8700), browser=False)
+                    demo.run_demo(folder, PATIENTS, SEED, port=free_port(), browser=False)
                 said.append(capture.get())
                 pids.append(int(re.search(r"kill (\d+)\)", said[-1]).group(1)))  # type: ignore[union-attr]
             yield Shown(folder, _port(said[0]), said[0], said[1])

@@ -29,7 +29,8 @@ from pipelines.cli import app
 from pipelines.export import EXPORT
 from pipelines.send import SENT
 from tests.dicom_files import CANARIES, ramp, write
-from tests.orthanc import PASSWORD, TITLE, USER, Orthanc, free_port, running
+from tests.orthanc import PASSWORD, TITLE, USER, Orthanc, running
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from pynetdicom.dimse_primitives import C_STORE

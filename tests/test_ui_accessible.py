@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import launched
+from tests.ports import free_port
 from tests.provider import auth_file, provider
 from tests.scored import LABELS, scored_case, write_scored
 from ui import serve, words
@@ -39,7 +40,7 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     out = tmp_path_factory.mktemp("scored")
     cases = [scored_case("urgent", views=("PA", "LL")), scored_case("quiet", (0.1, 0.1, 0.1), views=(), record={})]
     write_scored(out, cases)
-    process, address = serve.start(out, 19_000)
+    process, address = serve.start(out, free_port())
     yield address
     serve.stop(process)
 
@@ -107,7 +108,7 @@ def test_neither_the_way_in_nor_the_refusal_has_a_serious_fault(page: Page, tmp_
     write_scored(tmp_path, [scored_case("c1", views=())])
     with provider() as idp:
         idp.claims = {"email": "mallory@elsewhere.example"}
-        port = serve.free_port(19_020)
+        port = free_port()
         process, address = serve.start(tmp_path, port, serve.Place(auth=auth_file(tmp_path, idp, port, "")))
         page.goto(address)
         page.get_by_role("button", name=words.LOG_IN).wait_for()

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from medmm.store.store import Store
 from tests.browser import launched
 from tests.exported import complaints
+from tests.ports import free_port
 from tests.scored import MODEL, SCRIPT, scored_case, write_scored
 from ui import serve
 
@@ -62,7 +63,7 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
         scored_case("pressed-2", (0.01, 0.01, 0.01)),
     ]
     write_scored(out, cases)
-    process, address = serve.start(out, 18_800)
+    process, address = serve.start(out, free_port())
     yield Screen(out, address)
     serve.stop(process)
 
@@ -236,6 +237,7 @@ def test_what_was_said_and_drawn_is_there_after_a_reload(page: Page, screen: Scr
     expect(page.locator(".mm-words")).to_contain_text("Overridden: flagged. With a region on the film.")
     expect(page.locator(".mm-words")).to_contain_text("Seen on the old film: <b>clear</b>")
     look_at(page, "1", "Pneumonia")
+    expect(page.locator(".mm-paper")).to_have_count(1)  # the one of before is gone
     expect(page.locator(".mm-paper")).to_be_hidden()
     page.emulate_media(media="print")
     expect(page.locator(".mm-paper")).to_be_visible()

@@ -23,6 +23,7 @@ from streamlit.testing.v1 import AppTest
 from medmm.config import read_toml
 from medmm.errors import ConfigError
 from tests.browser import launched
+from tests.ports import free_port
 from tests.postgres import database, running
 from tests.provider import Provider, auth_file, provider
 from tests.scored import scored_case, write_scored
@@ -58,7 +59,7 @@ def screen(idp: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The address of a screen behind a login."""
     out = tmp_path_factory.mktemp("scored")
     write_scored(out, [scored_case(CANARY)])
-    port = serve.free_port(18_900)
+    port = free_port()
     file = auth_file(out, idp, port, ACCESS)
     process, address = serve.start(out, port, serve.Place(auth=file))
     yield address
@@ -192,7 +193,7 @@ def test_beyond_this_machine_nothing_listens_without_a_login(tmp_path: Path, hos
     write_scored(tmp_path, [scored_case("c1", views=())])
 
     with pytest.raises(ConfigError, match="without a login"):
-        serve.start(tmp_path, 18_950, serve.Place(host=host))
+        serve.start(tmp_path, free_port(), serve.Place(host=host))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,7 @@ def test_an_auth_file_that_is_wrong_is_said_before_anything_listens(
     write_scored(tmp_path, [scored_case("c1", views=())])
 
     with pytest.raises(ConfigError, match=said) as problem:
-        serve.start(tmp_path, 18_960, serve.Place(auth=file))
+        serve.start(tmp_path, free_port(), serve.Place(auth=file))
 
     assert "very-secret" not in str(problem.value)
 
@@ -288,7 +289,7 @@ def test_a_store_by_url_is_opened_and_its_password_is_on_no_command_line(
         with Store(url) as store:
             store.keep([scored_case("c1", views=())])
 
-        process, _ = serve.start(tmp_path, 18_970, serve.Place(store=url))
+        process, _ = serve.start(tmp_path, free_port(), serve.Place(store=url))
         told = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         serve.stop(process)
 

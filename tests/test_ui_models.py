@@ -24,6 +24,7 @@ from medmm.store.store import Store
 from medmm.write.tables import CSV, PARQUET, QUARANTINE
 from tests.browser import launched
 from tests.models import card, cohort
+from tests.ports import free_port
 from tests.scored import LABELS, MODEL, scored_case, write_scored
 from ui import serve, words
 from ui.agreement import Row, by_groups, groups, told
@@ -166,7 +167,7 @@ def test_a_report_runs_nothing_and_asks_for_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_scored(out, [scored_case("c1", views=())])
     (out / "report.html").write_text(HOSTILE)
-    process, address = serve.start(out, 19_300)
+    process, address = serve.start(out, free_port())
     with launched() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(30_000)

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from medmm.result import Origin, ScoredCase
 from tests.browser import launched
+from tests.ports import free_port
 from tests.scored import HEADER, scored_case, write_scored
 from ui import serve, words
 
@@ -55,7 +56,7 @@ def browser() -> Iterator[Browser]:
 def visit(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
     out = tmp_path_factory.mktemp("scored")
     write_scored(out, [_identified()])
-    process, address = serve.start(out, 19_200)
+    process, address = serve.start(out, free_port())
     found = Visit(out, address)
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     _walk(context, found)
@@ -185,7 +186,7 @@ def test_an_error_on_the_page_names_no_patient_in_the_log(browser: Browser, tmp_
     with database:
         database.execute("UPDATE prediction SET evidence = replace(evidence, '\"films\"', '\"flims\"')")
     database.close()
-    process, address = serve.start(tmp_path, 19_240)
+    process, address = serve.start(tmp_path, free_port())
     page = browser.new_page()
     page.goto(address)
     page.get_by_role("button", name=words.START).click(timeout=30_000)

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from medmm.score.progress import Tally
 from tests.browser import launched
+from tests.ports import free_port
 from tests.scored import MODEL, scored_case, write_scored
 from ui import progress, serve, words
 
@@ -63,7 +64,7 @@ def test_the_worklist_follows_a_run_by_itself_and_the_row_that_a_reader_is_on_st
     page: Page, tmp_path: Path
 ) -> None:
     write_scored(tmp_path, [scored_case(f"case-{n}", (0.2, 0.1, 0.8), views=()) for n in range(30)])
-    process, address = serve.start(tmp_path, 19_300)
+    process, address = serve.start(tmp_path, free_port())
     try:
         with scoring(tmp_path) as run:
             tell(run, 30, 0)

@@ -6,11 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from medmm.errors import ConfigError, StoreError
+from tests.ports import free_port
 from tests.scored import scored_case, write_scored
 from ui import serve
 from ui.access import Auth
@@ -93,15 +96,30 @@ def test_a_screen_that_ends_at_once_is_one_line_and_not_a_wait(tmp_path: Path) -
     process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
 
     with pytest.raises(StoreError, match="did not start"):
-        serve.wait_until_ready(serve.free_port(18_600), process)
+        serve.wait_until_ready(free_port(), process)
+
+
+def test_another_screen_that_took_the_port_in_between_is_not_taken_for_this_one() -> None:
+    class Well(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+    with ThreadingHTTPServer((serve.HOST, 0), Well) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"])
+
+        with pytest.raises(StoreError, match="did not start"):
+            serve.wait_until_ready(other.server_port, process)
+
+        other.shutdown()
 
 
 def test_in_the_foreground_it_says_where_it_is_and_ends_quietly_when_stopped(tmp_path: Path) -> None:
     write_scored(tmp_path, [scored_case("c1", views=())])
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # deaf where tests run behind '&'
-    code = (
-        f"{heard}; from pathlib import Path; from ui.serve import review; review(Path({str(tmp_path)!r}), 18750, False)"
-    )
+    begin = f"review(Path({str(tmp_path)!r}), {free_port()}, False)"
+    code = f"{heard}; from pathlib import Path; from ui.serve import review; {begin}"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
 
@@ -116,7 +134,7 @@ def test_in_the_foreground_it_says_where_it_is_and_ends_quietly_when_stopped(tmp
 def test_the_screen_starts_answers_and_stops(tmp_path: Path) -> None:
     write_scored(tmp_path, [scored_case("c1", views=())])
 
-    process, address = serve.start(tmp_path, 18_700)
+    process, address = serve.start(tmp_path, free_port())
     running = process.poll() is None
     serve.stop(process)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -111,6 +112,14 @@ _PARTS = re.compile(rb'"parts": \[(\{"id": "now-[^\]]*)\]')
 """In what the viewer is sent: which pixels come with it."""
 
 
+def happens(page: Page, seen: Callable[[], object]) -> None:
+    """Wait until something is seen of what goes between page and server."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not seen():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+
+
 def of_files(parts: bytes) -> bool:
     """Whether these are pixels of files, not of the pictures that were kept."""
     return b"now-picture" not in parts
@@ -157,12 +166,12 @@ def test_a_film_that_is_shown_stays_while_its_file_does_not_come(page: Page, add
     gone = lose(page, of_files)
     page.goto(address)
     value_is(page, 128)
+    happens(page, lambda: gone)
 
     page.get_by_role("button", name="One").click()
 
     expect(page.get_by_text("Pressed: One")).to_be_visible()
     value_is(page, 128)
-    assert gone
 
 
 def test_a_press_in_the_instant_of_asking_is_heard_and_the_film_is_shown(page: Page, address: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
 from ui import serve
 
 LOG = "viewer.log"
@@ -17,7 +18,7 @@ LOG = "viewer.log"
 @contextmanager
 def serving(out: Path) -> Iterator[str]:
     """Run the page with the options of the real screen; yields its address."""
-    port = serve.free_port(18_900)
+    port = free_port()
     command = serve.command(out, port)
     real = next(part for part in command if part.endswith("app.py"))
     with (out / LOG).open("wb") as log:

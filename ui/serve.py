@@ -18,6 +18,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import typer
 
 from medmm.config import read_toml
@@ -183,20 +184,33 @@ def free_port(port: int, host: str = HOST, tries: int = _TRIES) -> int:
 
 
 def wait_until_ready(port: int, process: subprocess.Popen[bytes], host: str = HOST) -> None:
-    """Return when the screen answers.
+    """Return when the screen answers, and not another one that took the port a moment before.
 
     Raises:
         StoreError: if the process ends before, or does not answer within a minute.
     """
     until = time.monotonic() + _READY_S
     while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection(HOST if host == EVERYWHERE else host, port, timeout=2)
-            connection.request("GET", "/_stcore/health")
-            if connection.getresponse().status == http.HTTPStatus.OK:
+        with contextlib.suppress(OSError, http.client.HTTPException, psutil.NoSuchProcess):
+            if _listens(psutil.Process(process.pid), port) and _is_well(HOST if host == EVERYWHERE else host, port):
                 return
         time.sleep(0.1)
     raise StoreError("The review screen did not start", f"Read the lines above, or {LOG} in the scored folder")
+
+
+def _is_well(host: str, port: int) -> bool:
+    """Whether a screen answers there that all is well with it."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    with contextlib.closing(connection):
+        connection.request("GET", "/_stcore/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    """Whether a process, or what it started, listens on a port."""
+    family = [process, *process.children(recursive=True)]
+    sockets = [one for member in family for one in member.net_connections("tcp") if one.laddr]
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
