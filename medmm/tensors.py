@@ -40,8 +40,8 @@ def view_index(image: Image) -> int:
 
 
 def pixels_for(size: int) -> int:
-    """Pixels of an image's shorter side that are enough for a square of `size`: each of its own is of 16 or more."""
-    return 4 * size
+    """Pixels of an image's shorter side that are enough for a square of `size`: each of its own is of 4 or more."""
+    return 2 * size
 
 
 def image_tensor(

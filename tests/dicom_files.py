@@ -204,9 +204,9 @@ def write(path: Path, pixels: np.ndarray | None, syntax: UID = ExplicitVRLittleE
     return save(make_dicom(pixels, **elements), path, syntax)
 
 
-def compressed_frame(pixels: np.ndarray, syntax: UID) -> bytes:
+def compressed_frame(pixels: np.ndarray, syntax: UID, **elements: Any) -> bytes:
     """One frame as a lossless encoder writes it."""
-    dataset = make_dicom(pixels)
+    dataset = make_dicom(pixels, **elements)
     dataset.compress(syntax)
     return get_frame(dataset.PixelData, 0, number_of_frames=1)
 

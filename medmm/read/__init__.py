@@ -1,4 +1,4 @@
 """Files to frozen cases: DICOM studies, photographs, notes, records and cohort tables."""
 
-READING = "3"
+READING = "4"
 """Part of every key under which something made of a case is kept; changes when the same files read otherwise."""

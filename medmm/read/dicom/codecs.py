@@ -90,7 +90,9 @@ def decode_rle(frame: bytes, runner: DecodeRunner) -> bytes:
 def decode_reduced(frame: bytes, runner: DecodeRunner) -> bytes:
     """Decode one JPEG 2000 frame at 1 / 2 ** `reduce` of its resolution, with OpenJPEG by way of Pillow.
 
-    Pillow shifts samples up to 8 or 16 bits, and signed ones to begin at zero; both are undone.
+    Pillow shifts samples up to 8 or 16 bits, and signed ones to begin at zero; both are undone. It rounds sides where
+    a codestream rounds them up (ISO/IEC 15444-1 B.5), and takes the picture for a broken one: it is told of sides that
+    divide.
 
     Args:
         frame: the codestream (ISO/IEC 15444-1), grey of 1 to 16 bits or three colours of 8.
@@ -99,7 +101,9 @@ def decode_reduced(frame: bytes, runner: DecodeRunner) -> bytes:
     import PIL.Image
 
     picture = PIL.Image.open(BytesIO(frame), formats=("JPEG2000",))
-    picture.reduce = runner.get_option("reduce")  # type: ignore[method-assign]  # a property of the plugin's own
+    reduce = runner.get_option("reduce")
+    picture.reduce = reduce  # type: ignore[method-assign]  # a property of the plugin's own
+    picture._size = tuple(-(-side >> reduce) << reduce for side in picture.size)
     values = np.asarray(picture)
     if values.ndim == 2:
         precision = runner.get_option("j2k_precision")

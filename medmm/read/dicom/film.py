@@ -13,7 +13,8 @@ from medmm.read.dicom.display import show_colour, show_grey, window_in
 from medmm.read.dicom.frame import Frame
 from medmm.read.dicom.header import acquisition, code, codes, numbers, sop_class, view_of
 from medmm.read.dicom.instance import EXPORT, SENSELESS
-from medmm.read.dicom.pixels import decode, halvings_to
+from medmm.read.dicom.lowpass import centred, halved
+from medmm.read.dicom.pixels import decode, halvings_in, halvings_to
 from medmm.read.guard import RefusedError, guarded
 from medmm.read.remark import concern
 
@@ -22,6 +23,7 @@ _OVERLAYS = range(0x6000, 0x6020, 2)
 """Groups of overlays (PS3.3 C.9.2)."""
 _SQUARE = 1.01
 """Pixels whose sides differ by a smaller factor count as square."""
+_BILINEAR = PIL.Image.Resampling.BILINEAR
 LONGEST = 10.0
 """Pixels whose sides differ by a larger factor are a mistake of the header, and are kept as they are."""
 
@@ -38,8 +40,8 @@ def read_film(
         frame: of an object whose header was checked.
         remarks: what was found when it was chosen among others.
         window: centre and width in which it is shown, instead of what its file says.
-        enough: pixels of its shorter side that are enough; all of them if None. What holds smaller pictures of itself
-            is then read at 1/2, 1/4, ... of its resolution.
+        enough: pixels of its shorter side that are enough; all of them if None. It is then made 1/2, 1/4, ... of its
+            size, in decoding if it holds smaller pictures of itself; the pixels are the same.
 
     Raises:
         RefusedError: UNSUPPORTED, TOO_LARGE or CORRUPT.
@@ -57,7 +59,7 @@ def read_film(
         grid = int(dataset.Rows), int(dataset.Columns)
         read_remarks: tuple[str, ...] = ()
         if pixels.shape[:2] != grid:
-            pixels, read_remarks = _centred(pixels, halve), (f"read at 1/{2**halve} of its resolution",)
+            pixels, read_remarks = centred(pixels, halve), (f"read at 1/{2**halve} of its resolution",)
         pixels, grid, spacing, square_remarks = _squared(pixels, grid, spacing, ratio_of(dataset, spacing))
         asked = f"{frame.identity}:{window}" if frame.is_grey and window else frame.identity
         return Image(
@@ -76,44 +78,18 @@ def read_film(
 
 
 def _decode(frame: Frame, halve: int) -> tuple[np.ndarray, int]:
-    """Return stored values and Bits Stored; what does not decode in part is decoded whole, and refused if need be."""
+    """Return stored values, their size halved so often, and Bits Stored.
+
+    What does not decode in part is decoded whole, and refused if need be.
+    """
     dataset, encoded = frame.instance.dataset, frame.instance.encoded
-    if halve:
-        with suppress(RefusedError), guarded(UNDECODED, EXPORT):
+    with suppress(RefusedError), guarded(UNDECODED, EXPORT):
+        if 0 < halve <= halvings_in(dataset):
             ((array, bits),) = decode(dataset, [frame.index], encoded, halve)
             return array, bits
     with guarded(UNDECODED, EXPORT):
         ((array, bits),) = decode(dataset, [frame.index], encoded)
-    return array, bits
-
-
-def _centred(pixels: np.ndarray, halve: int) -> np.ndarray:
-    """Move a picture that was read at 1 / 2 ** `halve` of its resolution, so that its pixels lie where they belong.
-
-    A low-pass sample of JPEG 2000 lies on the first of the pixels that it stands for (ISO/IEC 15444-1 annex F), and
-    not amid them.
-    """
-    rows, columns = pixels.shape[:2]
-    step = (1 - 0.5**halve) / 2
-    edged = np.pad(pixels, ((0, 1), (0, 1), (0, 0))[: pixels.ndim], mode="edge")
-    box = (step, step, columns + step, rows + step)
-    moved: np.ndarray = np.clip(_resized(edged, (columns, rows), PIL.Image.Resampling.BICUBIC, box), 0.0, 1.0)
-    return moved
-
-
-def _resized(
-    pixels: np.ndarray,
-    size: tuple[int, int],
-    way: PIL.Image.Resampling,
-    box: tuple[float, float, float, float] | None = None,
-) -> np.ndarray:
-    """Resize a picture, or a box of it, to (columns, rows), colour by colour."""
-    planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, 2, 0))
-    made = [
-        np.asarray(PIL.Image.fromarray(np.ascontiguousarray(plane)).resize(size, way, box), np.float32)
-        for plane in planes
-    ]
-    return made[0] if pixels.ndim == 2 else np.stack(made, axis=2)
+    return halved(array, halve, bits), bits
 
 
 def _states_window(header: Dataset) -> bool:
@@ -189,7 +165,14 @@ def _squared(
         return pixels, grid, spacing, kept_oblong(ratio)
     down, across = max(1.0, ratio), max(1.0, 1 / ratio)
     size = (round(pixels.shape[1] * across), round(pixels.shape[0] * down))
-    square = _resized(pixels, size, PIL.Image.Resampling.BILINEAR)
+    planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, 2, 0))
+    stretched = [PIL.Image.fromarray(np.ascontiguousarray(plane)).resize(size, _BILINEAR) for plane in planes]
+    square = np.stack([np.asarray(plane, np.float32) for plane in stretched], axis=2)
     finer = None if spacing is None else (min(spacing), min(spacing))
     finer_grid = round(grid[0] * down), round(grid[1] * across)
-    return np.clip(square, 0.0, 1.0), finer_grid, finer, (f"pixels are not square ({_sides(ratio)}): shown stretched",)
+    return (
+        np.clip(square if pixels.ndim == 3 else square[..., 0], 0.0, 1.0),
+        finer_grid,
+        finer,
+        (f"pixels are not square ({_sides(ratio)}): shown stretched",),
+    )

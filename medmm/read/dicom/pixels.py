@@ -55,7 +55,7 @@ def decode(
         dataset: the object.
         indices: which frames, ascending, counted from 0.
         encoded: all of its frames, still encoded, if some were asked for before; else empty, and is filled.
-        halve: how often their size is halved, see `halvings_to`.
+        halve: how often decoding is to halve their size, see `halvings_in`.
 
     Yields:
         Stored grey values or palette indices (rows, columns), or RGB (rows, columns, 3); and their Bits Stored.
@@ -97,25 +97,35 @@ def decode(
 
 
 def halvings_to(dataset: Dataset, enough: int) -> int:
-    """Return how often the size of a film can be halved in decoding, while both its sides have `enough` pixels.
+    """Return how often the size of a film can be halved while both its sides have `enough` pixels.
 
-    JPEG 2000 alone holds smaller pictures of itself. Where they would not be like the whole, it is 0: indices of a
-    palette do not mix, nor does pixel padding with the picture, nor -1 with 0 where their codestream knows no sign.
+    Where a smaller picture would not be like the whole it is 0: indices of a palette do not mix, nor does pixel padding
+    with the picture, and of values of few bits the means are others. So it is for one of several frames.
     """
-    if is_encoded_in(dataset) not in JPEG_2000 or frames_in(dataset) > 1 or not _mixes(dataset):
+    if frames_in(dataset) > 1 or not _mixes(dataset):
+        return 0
+    room = min(int(dataset.Rows), int(dataset.Columns)) // enough
+    return max(0, room.bit_length() - 1)
+
+
+def halvings_in(dataset: Dataset) -> int:
+    """Return how often decoding itself can halve the size of a film: JPEG 2000 alone holds smaller pictures of itself.
+
+    It is 0 where -1 would mix with 0, since the codestream knows no sign and the header does.
+    """
+    if is_encoded_in(dataset) not in JPEG_2000:
         return 0
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
     if dataset.PixelRepresentation == 1 and not get_j2k_parameters(frame).get("is_signed"):
         return 0
-    room = min(int(dataset.Rows), int(dataset.Columns)) // enough
-    return min(halvings(frame), max(0, room.bit_length() - 1))
+    return halvings(frame)
 
 
 def _mixes(dataset: Dataset) -> bool:
     """Whether the mean of two stored values of an object is one that could lie between them."""
     stored, photometric = int(dataset.get("BitsStored") or 0), dataset.PhotometricInterpretation
     if photometric in GREY:
-        return stored <= 16 and "PixelPaddingValue" not in dataset
+        return 8 <= stored <= 16 and "PixelPaddingValue" not in dataset
     return stored == 8 and photometric != "PALETTE COLOR"
 
 
