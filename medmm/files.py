@@ -1,7 +1,9 @@
 """Files that are whole or absent, whatever kills the process that writes them, or the power."""
 
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,16 +31,19 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         _to_disk(path.parent)
 
 
-def remove_unfinished(folder: Path, names: str) -> None:
-    """Remove temporary files of processes that were killed while they wrote into a folder; nobody may be writing there.
+def remove_unfinished(folder: Path, names: str, idle_s: float = 0.0) -> None:
+    """Remove temporary files of processes that were killed while they wrote into a folder.
 
     Args:
         folder: need not be there.
         names: of the files that they were to become: one name, or a pattern such as '*.png'.
+        idle_s: for how long nobody has written to them; 0 where nobody may be writing.
     """
     wanted = Path(names)
     for path in folder.glob(f".{wanted.stem[:_STEM]}.{'[0-9a-f]' * 32}{wanted.suffix}"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process may sweep too
+            if time.time() - path.stat().st_mtime >= idle_s:
+                path.unlink()
 
 
 def _to_disk(path: Path) -> None:

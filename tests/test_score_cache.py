@@ -1,6 +1,8 @@
 """A case that was encoded once is answered by the next model without being decoded, and answered the same."""
 
 import copy
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +165,20 @@ def test_what_is_cut_short_in_the_cache_is_made_again(few: Path, run: Run, tmp_p
 
     assert contents(again) == contents(first)
     assert {path: path.stat().st_size for path in cache.rglob("*.safetensors")} == sizes
+
+
+def test_what_a_killed_writer_left_in_the_cache_is_swept_a_day_later(few: Path, run: Run, tmp_path: Path) -> None:
+    model, cache = run.trained.model, tmp_path / "cache"
+    (cache / "ab").mkdir(parents=True)
+    old, new = (cache / "ab" / f".{'ab' * 20}.{number * 32}.safetensors" for number in "01")
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (time.time() - 90_000,) * 2)
+
+    scored(few, model, here(model, run), tmp_path / "out", cache)
+
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_models_whose_encoders_were_taught_share_what_the_frozen_ones_made(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from medmm.errors import DataError
 from medmm.model.batch import Features
 from medmm.model.cache import FeatureCache
 from medmm.model.encode import EncodedCase, EncodedNote, EncodedStudy, Encoders, remarks_of
+from medmm.model.shelf import sweep
 from medmm.read import READING
 from medmm.read.cohort import CaseRow, Cohort, join_sides
 from medmm.read.pool import read_cases
@@ -53,6 +54,7 @@ def encode_cohort(
 
     Where `adapt` teaches the image encoder, the views of every picture are kept beside what was made of it.
     """
+    sweep(cache_folder)
     reader = _Reader(cohort, encoders, FeatureCache(cache_folder, encoders), adapt)
     found: dict[str, EncodedCase | DataError] = {}
     left = []

@@ -6,6 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from medmm.files import remove_unfinished
+
+_IDLE_S = 86_400.0
+"""What nobody has written to for a day is not going to be finished."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
@@ -32,3 +37,9 @@ class Shelf:
                 return True
         except (OSError, SafetensorError):
             return False
+
+
+def sweep(folder: Path) -> None:
+    """Remove from a cache what writers that were killed left unfinished; others may be writing."""
+    for below in folder.glob("[0-9a-f][0-9a-f]"):
+        remove_unfinished(below, "*.safetensors", _IDLE_S)

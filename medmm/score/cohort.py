@@ -25,6 +25,7 @@ from pathlib import Path
 
 from medmm.files import remove_unfinished
 from medmm.model.card import ModelInfo
+from medmm.model.shelf import sweep
 from medmm.read.cohort import CaseRow, Cohort
 from medmm.result import Refusal
 from medmm.score.content import Beside, content_of
@@ -85,6 +86,8 @@ def score_cohort(
     total = len(cohort.rows)
     with alone_in(out), Store(store_url or out / STORE) as store, telling(out, model.model_id, total) as tell:
         _sweep(out)
+        if cache:
+            sweep(cache)
         ours = _ours(out, cohort) if store_url else None
         done = store.contents(model.model_id, ours)
         known: list[str] = []
