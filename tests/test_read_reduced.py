@@ -17,6 +17,7 @@ from medmm.config import EncoderConfig, RunConfig
 from medmm.errors import DataError
 from medmm.read.cohort import read_case, read_cohort
 from medmm.read.dicom import pixels as decoding
+from medmm.read.dicom.lowpass import halved
 from medmm.read.dicom.study import read_study
 from medmm.read.pool import read_cases
 from medmm.tensors import image_tensor, pixels_for
@@ -87,6 +88,54 @@ def test_the_smaller_film_is_the_same_in_every_lossless_syntax(
     for enough in (160, 80, 40):
         np.testing.assert_array_equal(film(other, enough).pixels, film(j2k, enough).pixels)
         assert film(other, enough).pixels.shape[0] == -(-rows // (320 // enough))
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEG2000Lossless])
+def test_a_header_that_states_too_few_bits_does_not_blacken_the_smaller_film(tmp_path: Path, syntax: UID) -> None:
+    stored = picture(bits=16)
+    right: dict[str, Any] = {"WindowCenter": 32768, "WindowWidth": 65536}
+    frame = compressed_frame(stored, syntax, BitsStored=16, HighBit=15)
+    wrong = save(make_dicom(stored, BitsStored=12, HighBit=11, **right), tmp_path / "wrong.dcm", syntax, frame)
+    raw = write(tmp_path / "raw.dcm", stored, BitsStored=16, HighBit=15, **right)
+
+    np.testing.assert_array_equal(film(wrong, 80).pixels, film(raw, 80).pixels)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("bits", [8, 11, 12, 14, 16])
+def test_no_film_is_so_wild_that_numbers_run_over(bits: int, times: int) -> None:
+    """Black and white set so that each step adds to the one before, against the same in numbers without an end."""
+    worst = np.array([[1]])
+    for _ in range(times):
+        worst = np.kron(worst, _WILD)
+    wild = np.where(worst > 0, 2**bits - 1, 0).astype(np.uint16)
+
+    np.testing.assert_array_equal(halved(wild, times, bits), _halved_exactly(wild, times, bits))
+
+
+_WILD = np.outer([1, -1, 1, 1, 1, -1], [1, -1, 1, 1, 1, -1])
+"""Signs of the low-pass, (-1, 2, 6, 2, -1) / 8, among its neighbours."""
+
+
+def _halved_exactly(values: np.ndarray, times: int, bits: int) -> np.ndarray:
+    """As ISO/IEC 15444-1 F.4.8.1 writes it, value by value."""
+
+    def low(line: list[int]) -> list[int]:
+        def at(place: int) -> int:
+            end = 2 * (len(line) - 1)
+            place = abs(place) % end if end else 0
+            return line[min(place, end - place)]
+
+        def high(place: int) -> int:
+            return at(place) - (at(place - 1) + at(place + 1)) // 2
+
+        return [at(n) + (high(n - 1) + high(n + 1) + 2) // 4 for n in range(0, len(line), 2)]
+
+    rows: list[list[int]] = values.tolist()
+    for _ in range(times):
+        columns = [low(list(column)) for column in zip(*rows, strict=True)]
+        rows = [low(list(row)) for row in zip(*columns, strict=True)]
+    return np.clip(rows, 0, 2**bits - 1).astype(values.dtype)
 
 
 def noisy(stored: np.ndarray, bits: int) -> np.ndarray:

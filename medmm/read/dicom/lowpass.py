@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-_SHORT = 12
-"""Values of so many bits are lifted in 16, which takes half the time."""
-
 
 def halved(values: np.ndarray, times: int, bits: int) -> np.ndarray:
     """Halve the size of stored values: the low-pass of the reversible 5-3 wavelet (ISO/IEC 15444-1 annex F).
@@ -17,7 +14,7 @@ def halved(values: np.ndarray, times: int, bits: int) -> np.ndarray:
     Args:
         values: integers (rows, columns), or RGB (rows, columns, 3).
         times: how often.
-        bits: Bits Stored, beyond which no value goes.
+        bits: Bits Stored (0028,0101), beyond which no value goes; more where the values themselves have more.
 
     Returns:
         The sides divided by 2 ** times, rounded up. Each value lies on the first of those that it stands for, and not
@@ -25,12 +22,15 @@ def halved(values: np.ndarray, times: int, bits: int) -> np.ndarray:
     """
     if not times:
         return values
-    least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if values.dtype.kind == "i" else (0, 2**bits - 1)
-    low = np.empty(values.shape, np.int16 if bits <= _SHORT else np.int32)
-    np.clip(values, least, most, out=low, casting="unsafe")
+    signed = values.dtype.kind == "i"
+    most = max(int(values.max()), -1 - int(values.min())) if signed else int(values.max())
+    bits = max(bits, most.bit_length() + signed)  # a header may be wrong
+    reach = 3 * 2.25 ** (times - 1) * 2**bits  # of two high-pass values together, if each pixel does its worst
+    low = values.astype(np.int16 if reach < 2**15 else np.int32)  # half the time
     for _ in range(times):  # down, then across, as an encoder does
         low = _low(low[0::2], low[1::2])
         low = _low(low[:, 0::2].swapaxes(0, 1), low[:, 1::2].swapaxes(0, 1)).swapaxes(0, 1)
+    least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     made = np.empty(low.shape, values.dtype)
     return np.clip(low, least, most, out=made, casting="unsafe")
 
