@@ -18,6 +18,7 @@ from medmm.model.encode import Encoders
 from medmm.model.folder import Model
 from medmm.model.taught import Taught
 from medmm.read.cohort import read_cohort
+from medmm.tensors import pixels_for
 from tests.cohorts import Diary, dials, train_small
 
 Chosen = dict[Part, list[EncodedRow]]
@@ -110,7 +111,7 @@ def test_a_case_that_nobody_met_is_encoded_as_the_model_will_encode_it(
 
     encoders, chosen = done
     row = next(row for row in chosen[part] if row.case.study is not None and row.case.note is not None)
-    ((_, case),) = list(read_cases(prepared.cohort, [row.row], 1))
+    ((_, case),) = list(read_cases(prepared.cohort, [row.row], 1, pixels_for(encoders.image.size)))
     assert not isinstance(case, Exception)
 
     fresh = encoders.encode(case, prior=False)

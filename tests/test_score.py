@@ -24,6 +24,7 @@ from medmm.read.pool import read_cases
 from medmm.score.cohort import Scored, score_cohort
 from medmm.score.here import in_process
 from medmm.store.store import Store
+from medmm.tensors import pixels_for
 from pipelines.cli import app
 from pipelines.score import Manner, score_folder
 from tests import dicom_files
@@ -179,7 +180,7 @@ def test_the_two_tables_of_predictions_hold_the_same_rows(night: Night) -> None:
             assert said == (str(value).lower() if isinstance(value, bool) else value)
 
 
-def test_every_film_is_kept_as_a_picture_of_its_own_shape(night: Night, run: Run) -> None:
+def test_every_film_is_kept_as_a_picture_of_its_own_shape_as_large_as_the_model_needs(night: Night, run: Run) -> None:
     with Store(night.out / "store.sqlite") as store:
         model_id = run.trained.model.model_id
         cases = [store.case(model_id, case_id) for case_id in store.contents(model_id)]
@@ -187,17 +188,20 @@ def test_every_film_is_kept_as_a_picture_of_its_own_shape(night: Night, run: Run
     broken = {night.studies / "studies" / case_id for case_id in BROKEN}
     files = [path for path in (night.studies / "studies").rglob("*.dcm") if not broken & {path, *path.parents}]
 
-    shapes = sorted(dcmread(path).pixel_array.shape for path in files)
+    stored = [dcmread(path).pixel_array.shape for path in files]
+    enough = pixels_for(run.trained.model.encoders.image.size)
+    halved = [2 ** max(0, (min(shape) // enough).bit_length() - 1) for shape in stored]
+    shapes = sorted((-(-rows // by), -(-columns // by)) for (rows, columns), by in zip(stored, halved, strict=True))
 
     pictures = {path.stem: PIL.Image.open(path) for path in (night.out / "films").iterdir()}
     assert set(pictures) == films
     assert sorted((picture.height, picture.width) for picture in pictures.values()) == shapes
 
 
-def test_a_picture_shows_what_a_viewer_shows(night: Night, sample: Path) -> None:
+def test_a_picture_shows_what_a_viewer_shows(night: Night, run: Run, sample: Path) -> None:
     cohort = read_cohort(sample)
     row = next(row for row in cohort.rows if row.study)
-    ((_, case),) = read_cases(cohort, [row], workers=1)
+    ((_, case),) = read_cases(cohort, [row], workers=1, enough=pixels_for(run.trained.model.encoders.image.size))
 
     assert isinstance(case, Case)
     assert case.study is not None
