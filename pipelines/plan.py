@@ -27,7 +27,7 @@ from medmm.model.encode import Encoders
 from medmm.model.folder import build_network
 from medmm.read.cohort import Cohort, join_sides, read_cohort
 from medmm.read.pool import read_cases
-from medmm.tensors import RecordBins
+from medmm.tensors import RecordBins, pixels_for
 from pipelines import terminal
 from pipelines.pretrain import seconds
 
@@ -155,9 +155,11 @@ def _measure(cohort: Cohort) -> _Measured:
 
 
 def _few(cohort: Cohort) -> list[Case]:
-    """Cases spread over the cohort, in a process of their own."""
+    """Cases spread over the cohort, read as training reads them, in a process of their own."""
     places = np.unique(np.linspace(0, len(cohort.rows) - 1, min(_TIMED, len(cohort.rows))).astype(int))
-    read = [case for _, case in read_cases(cohort, [cohort.rows[i] for i in places], 1) if isinstance(case, Case)]
+    enough = pixels_for(RunConfig().encoders.image_size)
+    found = read_cases(cohort, [cohort.rows[i] for i in places], 1, enough)
+    read = [case for _, case in found if isinstance(case, Case)]
     if not read:
         raise CohortError("none of the cases tried can be read", "Run `medmm check`, which says why")
     return read

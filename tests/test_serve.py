@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from medmm.read.sources.source import Source
 from pipelines import cli, serve
 from tests.dicom_files import BROKEN, CANARIES, ramp, write
 from tests.models import LABELS, fusion, random_model
+from tests.ports import free_port
 from tests.services import CASES, TOKEN, UPLOAD, Address, Service, serving
 
 NOTE = "CANARYNOTE: no fever, cough since 3 days."
@@ -497,9 +498,7 @@ def test_the_command_serves_until_it_is_told_to_stop_and_leaves_nothing(
     model: Model, film: Path, tmp_path: Path
 ) -> None:
     Model.save(tmp_path / "model", model.card, model.network, model.encoders)
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     left = tmp_path / f"medmm-serve-127.0.0.1-{port}" / "of-a-service-that-was-killed"
     left.mkdir(parents=True)
 
@@ -547,9 +546,7 @@ def test_the_command_does_not_start_where_it_would_be_open_to_others(
 
 
 def test_a_port_is_taken_from_when_it_is_bound_and_not_from_when_a_model_is_loaded() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     place = serve.Place("127.0.0.1", port)
 
     with serve._listening(place), pytest.raises(ConfigError, match=f"cannot listen on port {port}"):

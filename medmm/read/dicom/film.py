@@ -165,14 +165,9 @@ def _squared(
         return pixels, grid, spacing, kept_oblong(ratio)
     down, across = max(1.0, ratio), max(1.0, 1 / ratio)
     size = (round(pixels.shape[1] * across), round(pixels.shape[0] * down))
-    planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, 2, 0))
-    stretched = [PIL.Image.fromarray(np.ascontiguousarray(plane)).resize(size, _BILINEAR) for plane in planes]
-    square = np.stack([np.asarray(plane, np.float32) for plane in stretched], axis=2)
+    planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(np.atleast_3d(pixels), 2, 0)]
+    stretched = [np.asarray(PIL.Image.fromarray(plane).resize(size, _BILINEAR)) for plane in planes]
+    square = np.stack(stretched, axis=2).reshape(size[1], size[0], *pixels.shape[2:]).clip(0.0, 1.0)
     finer = None if spacing is None else (min(spacing), min(spacing))
     finer_grid = round(grid[0] * down), round(grid[1] * across)
-    return (
-        np.clip(square if pixels.ndim == 3 else square[..., 0], 0.0, 1.0),
-        finer_grid,
-        finer,
-        (f"pixels are not square ({_sides(ratio)}): shown stretched",),
-    )
+    return square, finer_grid, finer, (f"pixels are not square ({_sides(ratio)}): shown stretched",)
