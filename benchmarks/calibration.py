@@ -106,7 +106,7 @@ def tested(folder: Path, run: Path, cache: Path) -> Tested:
         raise CohortError("the run was not tested on cases of this cohort", "Give the cohort that it learnt from")
     with counting("Encoding") as progress:
         encoded = encode(model, replace(cohort, rows=rows), cache, progress)
-    cases = examples_of(model, encoded.cases)
+    cases = examples_of(encoded.cases, model.labels, model.encoders, model.bins)
     return Tested(model, cases, infer(model.network.body, cases, keep=torch.tensor(model.network.keep)))
 
 

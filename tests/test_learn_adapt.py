@@ -45,7 +45,7 @@ def adapted(prepared: Prepared, run: RunConfig, work: Path) -> tuple[Encoders, C
     def silent(stage: str, epoch: Epoch) -> None:
         """Nobody listens."""
 
-    return adapt(prepared.encoders, prepared.cache, chosen, run, multi_class=False, work=work, tell=silent)
+    return adapt(prepared.encoders, prepared.cache, chosen, prepared.cohort.config, run, work=work, tell=silent)
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +134,8 @@ def test_cases_that_validate_or_test_teach_nothing(
         prepared.encoders,
         prepared.cache,
         without,
+        prepared.cohort.config,
         BOTH,
-        multi_class=False,
         work=tmp_path,
         tell=lambda stage, epoch: None,
     )

@@ -1,11 +1,12 @@
 """Teaching the encoders the cohort: the tail of the image network and the upper layers of the text network.
 
 What the frozen parts below them make of a case, and of its augmented views, was made once and lies in the cache. Each
-of a few folds teaches a copy on the cases of the other folds (cross-fitting). Its head begins at nothing and learns
-faster than the copy; begun as the exact probe of the frozen features it taught the copy little. Fusion gets what the
-head says of each patch or word piece, beside the frozen features: of a case that taught what the copy says that has
-never met its patient, of every other case what all copies say in the mean. Cases that validate do not teach: they are
-seen as new ones will be, and what is chosen on them holds for those.
+of a few folds teaches a copy on the cases of the other folds (cross-fitting), beside what the other sides say of them,
+see `company`. Its head begins at nothing and learns faster than the copy; begun as the exact probe of the frozen
+features it taught the copy little. Fusion gets what the head says of each patch or word piece, beside the frozen
+features: of a case that taught what the copy says that has never met its patient, of every other case what all copies
+say in the mean. Cases that validate do not teach: they are seen as new ones will be, and what is chosen on them holds
+for those.
 
 B cases, F pictures, T word pieces, L labels.
 """
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medmm.config import AdaptConfig, RunConfig
+from medmm.config import AdaptConfig, CohortConfig, RunConfig
 from medmm.errors import ConfigError
-from medmm.learn.course import Course, Material, pursue
+from medmm.learn.company import company
+from medmm.learn.course import Course, Material, is_over, pursue
 from medmm.learn.encode import EncodedRow
 from medmm.learn.fit import Epoch, loss_of
 from medmm.learn.fuse import Tell
@@ -46,9 +48,9 @@ def adapt(
     encoders: Encoders,
     cache: FeatureCache,
     chosen: Chosen,
+    cohort: CohortConfig,
     run: RunConfig,
     *,
-    multi_class: bool,
     work: Path,
     tell: Tell,
 ) -> tuple[Encoders, Chosen]:
@@ -58,8 +60,8 @@ def adapt(
         encoders: the frozen ones.
         cache: where the views of the cases are.
         chosen: encoded cases by part; those that train teach.
-        run: its `adapt` and `training.seed` count.
-        multi_class: one softmax over the labels instead of a sigmoid for each.
+        cohort: what their columns mean.
+        run: its `adapt`, its modalities and `training` count.
         work: where the courses keep their state; what is done there is not done again.
         tell: told of each epoch.
 
@@ -86,7 +88,7 @@ def adapt(
                     f'Set [adapt] {lesson.name} = "frozen"',
                 )
             folder = work / f"{lesson.name}-{fold + 1}"
-            taught[lesson.name].append(_teach(lesson, cases, run, multi_class, folder, tell))
+            taught[lesson.name].append(_teach(lesson, cases, cohort, run, encoders, folder, tell))
         copies = taught[lesson.name]
         strangers = {case_id: [copies[fold]] for case_id, fold in own.items()}  # the copy that has not met the patient
         chosen = {
@@ -97,20 +99,29 @@ def adapt(
 
 
 def _teach(
-    lesson: _Lesson, rows: Sequence[EncodedRow], run: RunConfig, multi_class: bool, folder: Path, tell: Tell
+    lesson: _Lesson,
+    rows: Sequence[EncodedRow],
+    cohort: CohortConfig,
+    run: RunConfig,
+    encoders: Encoders,
+    folder: Path,
+    tell: Tell,
 ) -> Taught:
     """One copy, taught on some cases, in eval mode."""
     targets = torch.tensor([list(row.row.targets.values()) for row in rows], dtype=torch.float32)
+    others = company(lesson.name, rows, cohort, run, encoders) if not is_over(folder) else torch.zeros_like(targets)
     patients = tuple(row.row.patient_id for row in rows)
     cases, config, seed = [row.case for row in rows], run.adapt, run.training.seed
     torch.manual_seed(seed)  # of the low-rank adapters
-    student = _Student(lesson, targets.shape[1], multi_class)
+    student = _Student(lesson, targets.shape[1], cohort.labels is not None and cohort.labels.multi_class)
     home = next(student.taught.parameters()).device
     student.cpu()
     merge = _low_rank(student.taught.learns) if lesson.how == "lora" else None
 
     def batch(which: Sequence[int]) -> Mapping[str, Tensor]:
-        return lesson.batch([cases[i] for i in which], plain=False) | {"targets": targets[list(which)]}
+        index = list(which)
+        told = {"targets": targets[index], "company": others[index]}
+        return lesson.batch([cases[i] for i in which], plain=False) | told
 
     course = Course(config.epochs, config.learning_rate, config.batch_size, seed=seed, decays=True, fresh=("head",))
     pursue(student, Material(patients, batch), course, folder, _Told(folder.name, tell))
@@ -135,7 +146,7 @@ class _Told:
 
 
 class _Student(nn.Module):
-    """What is taught, and a linear head on the mean of what it makes of a case."""
+    """What is taught, and a linear head on the mean of what it makes of a case; it speaks beside its company."""
 
     def __init__(self, lesson: _Lesson, labels: int, multi_class: bool) -> None:
         super().__init__()
@@ -145,10 +156,10 @@ class _Student(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, targets: Tensor, **inputs: Tensor) -> Tensor:
+    def forward(self, targets: Tensor, company: Tensor, **inputs: Tensor) -> Tensor:
         """-> the mean loss of a batch."""
         pooled = functional.dropout(self.lesson.pooled(self.taught, **inputs), _DROPOUT, self.training)
-        return loss_of(self.head(pooled), targets, self.multi_class)
+        return loss_of(self.head(pooled) + company, targets, self.multi_class)
 
     def train(self, mode: bool = True) -> Self:
         """Batch statistics stay those of the frozen network: a few cases say less than what it was trained on."""

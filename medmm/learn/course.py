@@ -27,6 +27,7 @@ from medmm.learn.processes import accelerator, is_main, wait
 from medmm.learn.split import folds_by_patient
 from medmm.learn.state import keep, keep_weights, restore, resume
 
+_DONE = "done.json"
 _HELD_OUT = 10
 """One patient in so many is held out, to say when to stop."""
 _FRESH = 10.0
@@ -98,6 +99,11 @@ def claim(out: Path, method: str, encoders: tuple[object, ...], course: Course, 
     write_whole(path, lambda target: target.write_text(content, encoding="utf-8"))
 
 
+def is_over(folder: Path) -> bool:
+    """Whether the course of a folder is done, so that `pursue` teaches nothing more."""
+    return (folder / _DONE).exists()
+
+
 def pursue(
     network: nn.Module, material: Material, course: Course, folder: Path, listener: Listener
 ) -> tuple[Epoch, ...]:
@@ -119,8 +125,8 @@ def pursue(
     """
     if len(set(material.owners)) < 2:
         raise CohortError("teaching needs examples of two patients at least", "Give more of them")
-    best, done = folder / "best.safetensors", folder / "done.json"
-    if not done.exists():
+    best, done = folder / "best.safetensors", folder / _DONE
+    if not is_over(folder):
         _learn(network, material, course, folder, listener)
     restore(network.cpu().eval(), load_file(best))
     return tuple(Epoch(**epoch) for epoch in json.loads(done.read_text()))
@@ -156,7 +162,7 @@ def _learn(network: nn.Module, material: Material, course: Course, folder: Path,
         raise ConfigError("a course never had a finite loss", "Lower learning_rate, or check the encoder's weights")
     if is_main():
         story = json.dumps([asdict(epoch) for epoch in history])
-        write_whole(folder / "done.json", lambda path: path.write_text(story))
+        write_whole(folder / _DONE, lambda path: path.write_text(story))
         last.unlink(missing_ok=True)
     wait()
 

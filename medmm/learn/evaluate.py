@@ -106,7 +106,7 @@ def read_split(path: Path) -> dict[str, str]:
 
 def answer(model: Model, cases: Sequence[EncodedRow]) -> Answers:
     """Everything that a model says of encoded cases; a label of the model that the cohort does not know is NaN."""
-    examples = examples_of(model, cases)
+    examples = examples_of(cases, model.labels, model.encoders, model.bins)
     heard = Heard.of(model.network, examples)
     return Answers(tuple(cases), examples, predictions(model, examples.features, heard.logits), heard)
 

@@ -1,4 +1,4 @@
-"""The cases of a cohort as a model that is already trained eats them, with the answers to its labels."""
+"""The cases of a cohort as a network eats them, with the answers to its labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 from medmm.errors import CohortError
 from medmm.learn.encode import EncodedCohort, EncodedRow, Progress, encode_cohort
 from medmm.learn.fit import Examples
+from medmm.model.encode import Encoders
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort
+from medmm.tensors import RecordBins
 
 
 def encode(model: Model, cohort: Cohort, cache: Path, progress: Progress, workers: int | None = None) -> EncodedCohort:
@@ -26,9 +28,9 @@ def encode(model: Model, cohort: Cohort, cache: Path, progress: Progress, worker
     return encoded
 
 
-def examples_of(model: Model, cases: Sequence[EncodedRow]) -> Examples:
-    """Encoded cases with the answers to the model's labels; a label that the cohort does not know is NaN."""
-    features = tuple(case.features(model.encoders, model.bins) for case in cases)
-    targets = [[case.row.targets.get(label, float("nan")) for label in model.labels] for case in cases]
+def examples_of(cases: Sequence[EncodedRow], labels: Sequence[str], encoders: Encoders, bins: RecordBins) -> Examples:
+    """Encoded cases with the answers to some labels; one that their cohort does not know is NaN."""
+    features = tuple(case.features(encoders, bins) for case in cases)
+    targets = [[case.row.targets.get(label, float("nan")) for label in labels] for case in cases]
     patients = tuple(case.row.patient_id for case in cases)
     return Examples(features, patients, torch.tensor(targets, dtype=torch.float32).reshape(len(cases), -1))

@@ -127,7 +127,7 @@ def _examples(model: Model, cohort: Cohort, cache: Path, progress: Progress, wor
     cases = encode(model, cohort, cache, progress, workers).cases
     if len(cases) < _FEWEST:
         raise CohortError(f"{len(cases)} readable cases are too few to fit a model to", f"Give {_FEWEST} at least")
-    return examples_of(model, cases)
+    return examples_of(cases, model.labels, model.encoders, model.bins)
 
 
 def _ids(cases: Examples) -> tuple[str, ...]:

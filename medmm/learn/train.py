@@ -24,6 +24,7 @@ from medmm.judge.comparison import Comparison, pooled
 from medmm.learn.adapt import adapt
 from medmm.learn.calibrate import Decisions, decide
 from medmm.learn.encode import EncodedRow, encode_cohort
+from medmm.learn.examples import examples_of
 from medmm.learn.fit import Epoch, Examples, infer
 from medmm.learn.fuse import train_network
 from medmm.learn.processes import agree, is_main, rank, share, wait
@@ -223,14 +224,12 @@ def learn_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, work:
         listener: told of each epoch.
     """
     chosen, encoders = prepared.by_part(parts), prepared.encoders
-    multi_class = prepared.cohort.config.labels is not None and prepared.cohort.config.labels.multi_class
-    encoders, chosen = adapt(
-        encoders, prepared.cache, chosen, run, multi_class=multi_class, work=work / "adapt", tell=listener.epoch
-    )
-    bins = RecordBins.learn(prepared.cohort.config.record, (case.case.record for case in chosen["train"]))
-    sets = {part: _examples(cases, encoders, bins) for part, cases in chosen.items()}
+    cohort = prepared.cohort.config
+    encoders, chosen = adapt(encoders, prepared.cache, chosen, cohort, run, work=work / "adapt", tell=listener.epoch)
+    bins = RecordBins.learn(cohort.record, (case.case.record for case in chosen["train"]))
+    sets = {part: examples_of(cases, prepared.cohort.labels, encoders, bins) for part, cases in chosen.items()}
     torch.manual_seed(run.training.seed)
-    network = build_network(prepared.cohort.config, run, encoders, bins)
+    network = build_network(cohort, run, encoders, bins)
     train, told = train_network(
         network, sets["train"], sets["validation"], run.training, work / "model", listener.epoch
     )
@@ -266,12 +265,6 @@ def _memory(learned: Learned, run: RunConfig) -> Memory | None:
         train.patients,
         run.training.seed,
     )
-
-
-def _examples(cases: list[EncodedRow], encoders: Encoders, bins: RecordBins) -> Examples:
-    targets = torch.tensor([list(case.row.targets.values()) for case in cases], dtype=torch.float32)
-    features = tuple(case.features(encoders, bins) for case in cases)
-    return Examples(features, tuple(case.row.patient_id for case in cases), targets)
 
 
 def _require(prepared: Prepared, parts: Sequence[Part], needed: Sequence[Part]) -> None:
