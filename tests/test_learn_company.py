@@ -27,7 +27,7 @@ COHORT = CohortConfig(
     record={"crp": NumberColumn(unit="mg/L"), "age": NumberColumn(unit="a")},
 )
 
-TAUGHT = AdaptConfig(image="last_blocks", folds=2, views=1, epochs=1, batch_size=8)
+TAUGHT = AdaptConfig(image="last_blocks", in_company=True, folds=2, views=1, epochs=1, batch_size=8)
 
 
 @pytest.fixture(scope="module")

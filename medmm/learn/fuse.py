@@ -99,7 +99,7 @@ def fit_head(head: Head, cases: Examples, fold_of: np.ndarray, held_back: np.nda
         stand = fit_words(head.terms, cases, fold_of, held_back, multi_class)
         said = _mixed(head.mix, stand, said, cases.targets, multi_class, losses_of)
     if head.copies is not None:
-        copies = infer(head.copies, cases)  # taught beside the other sides: alone they say too much
+        copies = infer(head.copies, cases)  # taught in company, alone they say too much
         said = _mixed(head.trust, said, copies, cases.targets, multi_class, _scaled_losses)
     return said
 
@@ -110,10 +110,10 @@ def _mixed(
     second: Tensor,
     targets: Tensor,
     multi_class: bool,
-    losses_of: Callable[[Tensor, Tensor, bool], Tensor],
+    judged: Callable[[Tensor, Tensor, bool], Tensor],
 ) -> Tensor:
     """Choose each label's share of the second part, of classes the same for all; what they say mixed: (N, L)."""
-    losses = torch.stack([losses_of(first.lerp(second, one), targets, multi_class).sum(dim=0) for one in _MIXES])
+    losses = torch.stack([judged(first.lerp(second, one), targets, multi_class).sum(dim=0) for one in _MIXES])
     mix.copy_(torch.tensor(_MIXES)[losses.argmin(dim=0)])
     return first.lerp(second, mix.cpu())
 
