@@ -1,11 +1,11 @@
 """Teaching the encoders the cohort: the tail of the image network and the upper layers of the text network.
 
 What the frozen parts below them make of a case, and of its augmented views, was made once and lies in the cache. Each
-of a few folds teaches a copy on the cases of the other folds (cross-fitting), alone or in `company`. Its head begins at nothing and learns faster than the copy; begun as the exact probe of the frozen
-features it taught the copy little. Fusion gets what the head says of each patch or word piece, beside the frozen
-features: of a case that taught what the copy says that has never met its patient, of every other case what all copies
-say in the mean. Cases that validate do not teach: they are seen as new ones will be, and what is chosen on them holds
-for those.
+of a few folds teaches a copy on the cases of the other folds (cross-fitting), alone or in `company`. Its head begins at
+nothing and learns faster than the copy; begun as the exact probe of the frozen features it taught the copy little.
+Fusion gets what the head says of each patch or word piece, beside the frozen features: of a case that taught what the
+copy says that has never met its patient, of every other case what all copies say in the mean. Cases that validate do
+not teach: they are seen as new ones will be, and what is chosen on them holds for those.
 
 B cases, F pictures, T word pieces, L labels.
 """
@@ -147,7 +147,7 @@ class _Told:
 
 
 class _Student(nn.Module):
-    """What is taught, and a linear head on the mean of what it makes of a case; it speaks beside its company, if any."""
+    """What is taught, and a linear head on the mean of what it makes of a case, beside its company if it has any."""
 
     def __init__(self, lesson: _Lesson, labels: int, multi_class: bool) -> None:
         super().__init__()
