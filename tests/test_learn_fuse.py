@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from medmm.config import NumberColumn, TrainingConfig
@@ -418,11 +419,11 @@ def test_the_textbook_baseline_learns_too(tmp_path: Path) -> None:
     assert loss_of(infer(made, validation), validation.targets, False) < 0.3
 
 
-def spoken(cases: Examples, loud: float, seed: int) -> Examples:
+def spoken(cases: Examples, loud: float, seed: int, noise: float = 0.3) -> Examples:
     """The same cases, with what taught copies say of each label behind the channels of every patch."""
     draw = torch.Generator().manual_seed(seed)
     said = [
-        loud * (2 * answers.nan_to_num(0.5) - 1) + 0.3 * torch.randn(answers.shape, generator=draw)
+        loud * (2 * answers.nan_to_num(0.5) - 1) + noise * torch.randn(answers.shape, generator=draw)
         for answers in cases.targets
     ]
     features = tuple(
@@ -449,6 +450,20 @@ def test_what_taught_copies_say_is_trusted_as_far_as_held_out_cases_say(loud: fl
     assert (head.trust >= 0.5).all() if trusted else (head.trust <= 0.25).all()
     if trusted:
         assert loss_of(held_out, cases.targets, False) < 0.7 * loss_of(0 * copies, cases.targets, False)
+
+
+def test_taught_copies_that_rank_well_are_trusted_though_they_say_too_much() -> None:
+    cases = spoken(planted_cases(80, seed=1, loudness=(0.3, 0.3, 0.3)), loud=200, seed=3, noise=200)
+    head = head_of_copies()
+    said = infer(Copies("image", head.probe.pool.without), cases)
+    assert loss_of(said, cases.targets, False) > 1  # worse than nothing, as they are
+
+    held_out = fit_head(head, cases, np.arange(len(cases)) % 4, np.zeros(len(cases), dtype=bool), multi_class=False)
+
+    for label, answers in enumerate(cases.targets.T):
+        told = answers.isfinite()
+        alone, mixed = (roc_auc_score(answers[told], part[told, label]) for part in (said, held_out))
+        assert mixed > alone - 0.02
 
 
 def test_the_probe_of_a_taught_encoder_reads_the_frozen_channels_alone() -> None:
