@@ -39,8 +39,8 @@ def company(side: str, rows: Sequence[EncodedRow], cohort: CohortConfig, run: Ru
         encoders: those that the cases have been through.
 
     Returns:
-        (N, L) log-odds, of classes centred; of a case without any other side how often a label is stated, and zeros if
-        the run uses no other side.
+        (N, L) log-odds, of classes up to a constant; of a case without any other side those of how often a label is
+        present, and zeros if the run uses no other side.
     """
     labels = cohort.labels.names if cohort.labels else ()
     others = tuple(name for name in run.fusion.modalities if name != side)
