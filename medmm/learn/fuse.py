@@ -26,6 +26,7 @@ from medmm.learn.probe import fit_probe, fit_terms
 from medmm.learn.split import folds_by_patient
 from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperature, fit_weights
 from medmm.learn.stage import Stage
+from medmm.learn.themes import themes_of
 from medmm.model.batch import Batch
 from medmm.model.fusion import Corrected, Fusion, Network, WeightedSum, centred, pattern_of
 from medmm.model.heads import Head, Probe, Textbook
@@ -170,7 +171,9 @@ def fit_words(
     stands = _sparse(terms.stand, cases)
     terms.learn(len(cases), torch.from_numpy(np.asarray(stands.sum(axis=0)).ravel()))
     weighed, targets = _sparse(terms.weighed, cases), cases.targets.numpy()
-    weight, bias, held_out = fit_terms(weighed, targets, fold_of, multi_class=multi_class, held_back=held_back)
+    weight, bias, held_out = fit_terms(
+        weighed, themes_of(terms, cases), targets, fold_of, multi_class=multi_class, held_back=held_back
+    )
     terms.weight.copy_(torch.from_numpy(weight))
     terms.bias.copy_(torch.from_numpy(bias))
     return torch.from_numpy(held_out).float()
