@@ -3,11 +3,11 @@
 python -m benchmarks.balance COHORT --features FOLDER --measures none auxiliary teachers
 
 Each fold fits heads and stack as training does, then learns the cross-attention with one measure: `none`; `auxiliary`,
-a loss on what each side's summary token says when it is alone; `teachers`, the same drawn towards what the side's head
-said of cases that it had not seen (Du et al. 2023); `alternating`, one loss at a time (Zhang et al. 2024); `pareto`,
-gradients of the joint and the one-sided losses combined by least norm where they conflict (Wei and Hu 2024);
-`blending`, sides weighed by how little they overfit (Wang et al. 2020). Figures are macro AUROC of held-out patients:
-the stack, the stack and the whole correction, the gate's choice, and each side's summary token alone.
+a loss on what each side's summary token says when it is alone, as training does; `teachers`, the same drawn towards
+what the side's head said of cases that it had not seen (Du et al. 2023); `alternating`, one loss at a time (Zhang et
+al. 2024); `pareto`, gradients of the joint and the one-sided losses combined by least norm where they conflict (Wei and
+Hu 2024); `blending`, sides weighed by how little they overfit (Wang et al. 2020). Figures are macro AUROC of held-out
+patients: the stack, the stack and the whole correction, the gate's choice, and each side's summary token alone.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def measured(
     choose_gates(body, _told(body, validation))
     with torch.inference_mode():
         batch, _ = test.batch(range(len(test)))
-        sides = [side_logits(body, readouts, batch, m) for m in range(len(MODALITIES))]
+        sides = side_logits(body, readouts, batch)
     return [macro(test.targets, said, body.multi_class) for said in (*answers, infer(body, test), *sides)]
 
 
@@ -146,23 +146,23 @@ def learn(measure: str, body: Fusion, train: Examples, validation: Examples, con
     return readouts.eval()
 
 
-def side_logits(body: Fusion, readouts: nn.ModuleList, batch: Batch, side: int) -> Tensor:
-    """What the summary token of one side says when it is alone, without its head: (B, L)."""
-    alone = batch.only(torch.eye(len(MODALITIES), dtype=torch.bool)[side])
-    silence = torch.zeros(len(batch.image), len(MODALITIES), body.labels)
-    return torch.as_tensor(readouts[side](interaction_of(body).summaries(alone, silence)[:, side]))
+def side_logits(body: Fusion, readouts: nn.ModuleList, batch: Batch) -> list[Tensor]:
+    """What the summary token of each side says when it is alone, without its head: M times (B, L)."""
+    interaction = interaction_of(body)
+    alone = interaction.alone(batch, interaction.tokens(batch))
+    return [readout(alone[:, m]) for m, readout in enumerate(readouts)]
 
 
 def side_losses(measure: str, body: Fusion, readouts: nn.ModuleList, batch: Batch, targets: Tensor) -> list[Tensor]:
     """The loss of each side alone, over the cases that have it; towards its teacher if that is the measure."""
     losses = []
-    for m in range(len(MODALITIES)):
+    for m, logits in enumerate(side_logits(body, readouts, batch)):
         wanted = targets.masked_fill(~batch.present[:, m : m + 1], torch.nan)
         if measure == "teachers" and batch.heard is not None:
             heard = batch.heard[:, m]
             taught = heard.softmax(-1) if body.multi_class else heard.sigmoid()
             wanted = torch.where(wanted.isnan(), wanted, taught)
-        losses.append(loss_of(side_logits(body, readouts, batch, m), wanted, body.multi_class))
+        losses.append(loss_of(logits, wanted, body.multi_class))
     return losses
 
 

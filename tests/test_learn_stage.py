@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from medmm.config import TrainingConfig
 from medmm.errors import ConfigError
 from medmm.learn import stage
+from medmm.learn.auxiliary import Auxiliary
 from medmm.learn.fit import Epoch
 from medmm.learn.stage import Stage
 from medmm.model.fusion import Fusion
@@ -30,9 +31,9 @@ class Killed(BaseException):
     """Stands for whatever ends a process between two lines."""
 
 
-def fresh() -> Fusion:
+def fresh() -> Auxiliary:
     torch.manual_seed(CONFIG.seed)
-    return Fusion(WIDTHS, len(LABELS), False, fusion())
+    return Auxiliary(Fusion(WIDTHS, len(LABELS), False, fusion()))
 
 
 def silent(name: str, epoch: Epoch) -> None:

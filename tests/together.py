@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from medmm.config import TrainingConfig
+from medmm.learn.auxiliary import Auxiliary
 from medmm.learn.fit import Epoch
 from medmm.learn.processes import accelerator
 from medmm.learn.stage import Stage
@@ -28,7 +29,7 @@ def main(folder: Path, dies: int = -1) -> None:
             os._exit(9)
 
     torch.manual_seed(CONFIG.seed)
-    network = Fusion(WIDTHS, len(LABELS), False, fusion(dropout=0.3, modality_dropout=0.25))
+    network = Auxiliary(Fusion(WIDTHS, len(LABELS), False, fusion(dropout=0.3, modality_dropout=0.25)))
     train, held_out = (planted_cases(cases, seed=cases, missing=0.2, not_stated=0.2) for cases in (46, 30))
     Stage("interaction", folder, tell).run(network, train, held_out, CONFIG, multi_class=False)
 

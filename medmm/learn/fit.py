@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medmm.config import TrainingConfig
+from medmm.learn.auxiliary import Auxiliary
 from medmm.learn.processes import accelerator, from_main, share, summed
 from medmm.model.batch import Batch, Features, collate
 from medmm.model.dropout import share_of_batch
@@ -82,7 +83,7 @@ def loss_of(logits: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
 
 
 def losses_of(logits: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
-    """Cross-entropy of each stated label (N, L), or of each stated case (N, 1); 0 where it is not stated."""
+    """Cross-entropy of each stated label (N, ..., L), or of each stated case (N, ..., 1); 0 where it is not stated."""
     known = targets.nan_to_num()
     if multi_class:
         return -(logits.log_softmax(-1) * known).sum(-1, keepdim=True)
@@ -91,9 +92,9 @@ def losses_of(logits: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
 
 
 def stated(targets: Tensor, multi_class: bool) -> Tensor:
-    """Where an answer is: (N, L) bool, or (N, 1) for classes."""
+    """Where an answer is: (N, ..., L) bool, or (N, ..., 1) for classes."""
     known = ~targets.isnan()
-    return known.any(dim=1, keepdim=True) if multi_class else known
+    return known.any(dim=-1, keepdim=True) if multi_class else known
 
 
 def fit(
@@ -123,6 +124,7 @@ def fit(
         for start in range(0, len(order), config.batch_size):
             which = order[start : start + config.batch_size].tolist()
             batch, targets = train.batch(which)
+            targets = network.asked(batch, targets) if isinstance(network, Auxiliary) else targets
             own = share(range(len(which)))
             rows = own or [0]  # a process that has no row computes one that counts for nothing
             with share_of_batch(rows, len(which)), torch.autocast(here.device.type, kind, kind != torch.float32):

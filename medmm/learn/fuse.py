@@ -20,6 +20,7 @@ from torch import Tensor
 
 from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
+from medmm.learn.auxiliary import Auxiliary
 from medmm.learn.calibrate import by_pattern, calibrate
 from medmm.learn.fit import Epoch, Examples, infer, losses_of
 from medmm.learn.probe import fit_probe, fit_terms
@@ -28,7 +29,7 @@ from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperat
 from medmm.learn.stage import Stage
 from medmm.learn.themes import themes_of
 from medmm.model.batch import Batch
-from medmm.model.fusion import Corrected, Fusion, Network, WeightedSum, centred, pattern_of
+from medmm.model.fusion import Corrected, CrossAttention, Fusion, Network, WeightedSum, centred, pattern_of
 from medmm.model.heads import Head, Probe, Textbook
 from medmm.model.terms import TermProbe
 
@@ -73,7 +74,8 @@ def train_fusion(
         fit_mixture(body, heard, both)
     train, validation = replace(train, heard=heard[: len(train)]), replace(validation, heard=heard[len(train) :])
     if isinstance(body.rule, Corrected):
-        Stage("interaction", work / "interaction", tell).run(body, train, validation, config, body.multi_class)
+        learner = Auxiliary(body) if isinstance(body.rule, CrossAttention) else body
+        Stage("interaction", work / "interaction", tell).run(learner, train, validation, config, body.multi_class)
         choose_gates(body, validation)
     return train, validation
 

@@ -204,11 +204,15 @@ class Fusion(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, L) logits before calibration."""
+        batch = self.shown(batch)
+        return torch.as_tensor(self.rule(batch, self.said(batch), pattern_of(batch.present)))
+
+    def shown(self, batch: Batch) -> Batch:
+        """The same cases with the modalities that are used, and while learning only some of them by chance."""
         keep = torch.tensor(self.keep, device=batch.image.device).expand(len(batch.image), -1)
         if self.training:
             keep = keep & (chance(keep.shape, keep.device) >= self.modality_dropout)
-        batch = batch.only(keep)
-        return torch.as_tensor(self.rule(batch, self.said(batch), pattern_of(batch.present)))
+        return batch.only(keep)
 
     def said(self, batch: Batch) -> Tensor:
         """What each head says: (B, M, L); 0 where the modality is absent."""

@@ -71,26 +71,42 @@ class Interaction(nn.Module):
         nn.init.zeros_(self.classify.weight)
         nn.init.zeros_(self.classify.bias)
 
-    def forward(self, batch: Batch, said: Tensor) -> Tensor:
-        """Batch and what each head said (B, M, L), 0 where the modality is absent -> (B, L)."""
-        together = batch.present.sum(dim=1, keepdim=True) >= 2
-        return torch.as_tensor(self.classify(self.read(self.summaries(batch, said).flatten(1))) * together)
+    def forward(self, batch: Batch, said: Tensor, tokens: dict[str, Tensor] | None = None) -> Tensor:
+        """Batch and what each head said (B, M, L), 0 where the modality is absent -> (B, L).
 
-    def summaries(self, batch: Batch, said: Tensor) -> Tensor:
-        """What is left of each side after all blocks: (B, M, D)."""
-        tokens = {
+        What `tokens` makes of the batch need not be made again if it is given.
+        """
+        together = batch.present.sum(dim=1, keepdim=True) >= 2
+        sides = self._left(batch, self.tokens(batch) if tokens is None else tokens, said)
+        left = torch.cat([sides[m] for m in MODALITIES], dim=1)  # (B, M x D)
+        return torch.as_tensor(self.classify(self.read(left)) * together)
+
+    def alone(self, batch: Batch, tokens: dict[str, Tensor]) -> Tensor:
+        """What is left of each side when no other is there and no head has spoken: (B, M, D)."""
+        silence = batch.image.new_zeros(len(batch.image), len(MODALITIES), self.said.in_features)
+        left = []
+        for m in MODALITIES:  # of a side that is missing its summary is there all the same
+            only = {n: of if n == m else of[:, :0] for n, of in tokens.items()}
+            left.append(self._left(batch, only, silence)[m])
+        return torch.stack(left, dim=1)
+
+    def tokens(self, batch: Batch) -> dict[str, Tensor]:
+        """Each side's tokens before they have met, whether they are there or not: (B, N, D)."""
+        return {
             "image": self.image(batch.image) + self.places(batch.place),
             "note": self.note(batch.note),
             "record": torch.einsum("brq,rqd->brd", batch.record, self.record) + self.column,
         }
-        masks = {"image": batch.image_mask, "note": batch.note_mask, "record": batch.record_mask}
+
+    def _left(self, batch: Batch, tokens: dict[str, Tensor], said: Tensor) -> dict[str, Tensor]:
+        """What is left of each side after all blocks: (B, D)."""
+        there = {"image": batch.image_mask, "note": batch.note_mask, "record": batch.record_mask}
         summary = self.summary + self.said(said)  # (B, M, D): each side begins with what its head made of it
-        for i, m in enumerate(MODALITIES):
-            tokens[m] = torch.cat([summary[:, i : i + 1], tokens[m]], dim=1)
-            masks[m] = nn.functional.pad(masks[m], (1, 0), value=True)
+        sides = {m: torch.cat([summary[:, i : i + 1], tokens[m]], dim=1) for i, m in enumerate(MODALITIES)}
+        masks = {m: nn.functional.pad(there[m][:, : tokens[m].shape[1]], (1, 0), value=True) for m in MODALITIES}
         for block in self.blocks:
-            tokens = block(tokens, masks)
-        return torch.stack([tokens[m][:, 0] for m in MODALITIES], dim=1)
+            sides = block(sides, masks)
+        return {m: sides[m][:, 0] for m in MODALITIES}
 
 
 def _project(channels: int, config: FusionConfig) -> nn.Module:
