@@ -1,5 +1,7 @@
 """What a note is about is found without any answer, and a wording is understood by the company it keeps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -66,9 +68,16 @@ def test_words_of_one_topic_lie_on_one_side_of_its_theme() -> None:
 
     themes = themes_of(terms, cases)
 
-    strongest = themes[:, -1]
+    strongest = themes[:, 0]
     sides = [[strongest[int(noted(word).terms.max()) - 1] for word in group] for group in GROUPS]
     assert np.sign(sides).sum(axis=1).prod() == -len(GROUPS[0]) * len(GROUPS[1])
+
+
+def test_the_same_notes_have_the_same_themes_to_the_last_bit() -> None:
+    cases = cohort(0, 60)
+    one, other = (fitted(replace(cases, targets=torch.ones(60, 1))) for _ in range(2))
+    assert np.array_equal(themes_of(one, cases), themes_of(other, cases))
+    assert themes_of(one, cases).shape[1] > 1
 
 
 @pytest.mark.parametrize("text", ["fever", "no fever today " * 12])

@@ -10,12 +10,13 @@ S terms that count, K themes.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import scipy.sparse
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import LinearOperator, lobpcg
 
 from medmm.learn.fit import Examples
 from medmm.model.terms import TermProbe
@@ -23,6 +24,11 @@ from medmm.model.terms import TermProbe
 _WORDS = 6
 """Of a part of a note; a part and the one behind it are neighbours."""
 _THEMES = 8
+_FEWEST = 5
+"""Terms that count, for each theme."""
+_WEAKEST = 100
+"""Times weaker than the strongest theme, and it is none: chance, or the end of what few notes can show."""
+_STEPS = 40
 _DOUBT = 30.0
 """Added to how often a term stands far from others: what is rare may do so by chance."""
 
@@ -47,7 +53,7 @@ def themes_of(terms: TermProbe, notes: Examples) -> np.ndarray:
 
     often = far(np.ones(len(counts)))
     found = np.zeros((len(terms.rarity), _THEMES))
-    if len(counts) <= _THEMES or not often.any():
+    if len(counts) < _FEWEST * _THEMES or not often.any():
         return found[:, :0]
     scale = 1 / np.sqrt(often + _DOUBT)
 
@@ -56,9 +62,12 @@ def themes_of(terms: TermProbe, notes: Examples) -> np.ndarray:
         return np.asarray(scale * (far(x) - often * (often @ x) / often.sum()))
 
     operator = LinearOperator((len(counts),) * 2, matvec=lambda x: beyond_chance(x.ravel()), dtype=np.float64)
-    strength, directions = eigsh(operator, k=_THEMES, which="LA", v0=np.ones(len(counts)))
+    start = np.random.default_rng(0).normal(size=(len(counts), _THEMES))
+    with warnings.catch_warnings():  # directions that are not told apart to the last digit are as good
+        warnings.filterwarnings("ignore", "(?s).*not reaching the requested tolerance", UserWarning)
+        strength, directions = lobpcg(operator, start, maxiter=_STEPS)
     found[counts] = scale[:, None] * directions
-    return found[:, strength > 0]
+    return found[:, strength > strength.max() / _WEAKEST]
 
 
 @torch.inference_mode()
