@@ -236,19 +236,48 @@ def test_an_interaction_that_pays_is_let_in_and_only_where_sides_can_interact() 
     assert (gate_of(made)[[3, 5, ALL]] == 1).all()  # every pattern with an image
 
 
-def test_a_gain_within_one_standard_error_is_no_gain() -> None:
-    targets = torch.tensor([[1.0]] * 10)
+def of_patients(answers: list[float], cases_each: int = 1) -> Examples:
+    """Cases with one answer each, and nothing else that counts."""
+    count = len(answers)
+    cases = planted_cases(count)
+    patients = tuple(str(n // cases_each) for n in range(count))
+    return replace(cases, targets=torch.tensor(answers)[:, None], patients=patients)
+
+
+def test_a_gain_that_patients_do_not_show_is_no_gain() -> None:
+    cases = of_patients([1.0] * 10)
     lucky = torch.zeros(10, 1)
     lucky[0] = 4.0  # one case of ten gains, and the others nothing
 
-    assert fuse._pays(torch.zeros(10, 1), lucky, targets, multi_class=False) == 0
-    assert fuse._pays(torch.zeros(10, 1), torch.ones(10, 1), targets, multi_class=False) == 1
+    assert fuse._pays(torch.zeros(10, 1), lucky, cases, multi_class=False) == 0
+    assert fuse._pays(torch.zeros(10, 1), torch.ones(10, 1), cases, multi_class=False) == 1
+
+
+def test_many_cases_of_two_patients_show_no_more_than_two_patients_can() -> None:
+    draw = np.random.default_rng(0)
+    gains = torch.from_numpy(0.5 + 0.3 * draw.normal(size=(20, 1))).float()
+    gains[10:] *= 0.2
+
+    shown = [fuse._pays(torch.zeros(20, 1), gains, of_patients([1.0] * 20, n), multi_class=False) for n in (1, 10)]
+
+    assert shown[0] > 0
+    assert shown[1] == 0
+
+
+def test_few_patients_must_gain_more_and_those_without_an_answer_do_not_count() -> None:
+    cases = of_patients([1.0] * 4 + [float("nan")] * 30)
+    wavering = torch.cat([torch.tensor([[1.0], [0.4], [-0.1], [0.1]]), torch.ones(30, 1)])
+    steady = torch.cat([torch.tensor([[1.0], [0.8], [0.9], [0.7]]), torch.ones(30, 1)])
+
+    gates = [fuse._pays(torch.zeros(34, 1), one, cases, multi_class=False) for one in (wavering, steady)]
+
+    assert gates == [0, 1]
 
 
 def test_a_correction_that_overshoots_is_let_in_by_as_much_as_pays() -> None:
-    targets = torch.tensor([[1.0]] * 15 + [[0.0]] * 5)  # best said with log 3
+    cases = of_patients([1.0] * 60 + [0.0] * 20)  # best said with log 3
 
-    gate = fuse._pays(torch.zeros(20, 1), torch.full((20, 1), 4.4), targets, multi_class=False)
+    gate = fuse._pays(torch.zeros(80, 1), torch.full((80, 1), 4.4), cases, multi_class=False)
 
     assert gate == 0.25
 
@@ -526,7 +555,7 @@ def test_of_two_probes_that_rank_alike_the_quieter_is_not_heard_for_saying_less(
     if multi_class:
         answers = nn.functional.one_hot(torch.from_numpy(rng.integers(3, size=200)), 3) > 0
 
-    share = fuse._worth(0.3 * truth, 4 * truth, answers.float(), multi_class)
+    share = fuse._worth(0.3 * truth, 4 * truth, answers.float(), np.zeros(len(answers), dtype=bool), multi_class)
 
     assert (share == 1).all()
 

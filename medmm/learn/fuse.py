@@ -15,6 +15,7 @@ from typing import cast
 
 import numpy as np
 import scipy.sparse
+import scipy.stats
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
 from medmm.learn.auxiliary import Auxiliary
 from medmm.learn.calibrate import by_pattern, calibrate
-from medmm.learn.fit import Epoch, Examples, infer, losses_of
+from medmm.learn.fit import Epoch, Examples, infer, losses_of, stated
 from medmm.learn.probe import fit_probe, fit_terms
 from medmm.learn.split import folds_by_patient
 from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperature, fit_weights
@@ -37,6 +38,8 @@ Tell = Callable[[str, Epoch], None]
 
 _GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_DOUBT = 0.05
+"""Chance that a correction which gains nothing is let in."""
 _STACK_RIDGE = 2.0
 _SCALE_RIDGE = 1.0
 _RIDGE_FOLDS = 5
@@ -100,25 +103,13 @@ def fit_head(head: Head, cases: Examples, fold_of: np.ndarray, held_back: np.nda
     said = fit_pooled(head.probe, cases, fold_of, held_back, multi_class)
     if head.terms is not None:
         stand = fit_words(head.terms, cases, fold_of, held_back, multi_class)
-        said = _mixed(head.mix, stand, said, cases.targets, multi_class, losses_of)
+        head.mix.copy_(_best(stand, said, cases.targets, multi_class))
+        said = stand.lerp(said, head.mix.cpu())
     if head.copies is not None:
         copies = infer(head.copies, cases)  # taught in company, alone they say too much
-        said = _mixed(head.trust, said, copies, cases.targets, multi_class, _scaled_losses)
+        head.trust.copy_(_best(said, copies, cases.targets, multi_class))
+        said = said.lerp(copies, head.trust.cpu())
     return said
-
-
-def _mixed(
-    mix: Tensor,
-    first: Tensor,
-    second: Tensor,
-    targets: Tensor,
-    multi_class: bool,
-    judged: Callable[[Tensor, Tensor, bool], Tensor],
-) -> Tensor:
-    """Choose each label's share of the second part, of classes the same for all; what they say mixed: (N, L)."""
-    losses = torch.stack([judged(first.lerp(second, one), targets, multi_class).sum(dim=0) for one in _MIXES])
-    mix.copy_(torch.tensor(_MIXES)[losses.argmin(dim=0)])
-    return first.lerp(second, mix.cpu())
 
 
 def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
@@ -134,8 +125,7 @@ def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.
         for x in (features, np.asarray(features @ head.plain))
     )
     first, second = (torch.from_numpy(probe.held_out).float() for probe in (few, whole))
-    teach = torch.from_numpy(~held_back) if not held_back.all() else slice(None)
-    mix = _worth(first[teach], second[teach], cases.targets[teach], multi_class)
+    mix = _worth(first, second, cases.targets, held_back, multi_class)
     weight, bias = few.on(head.plain, whole.centre, whole.spread)
     share = mix.double().numpy()
     head.centre.copy_(torch.from_numpy(whole.centre))
@@ -145,17 +135,28 @@ def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.
     return first.lerp(second, mix)
 
 
-def _worth(first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
-    """Each label's share of the second part (L,): all, unless another gains more than a standard error.
+def _best(first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
+    """Each label's share of the second part that has the lowest loss, of classes the same for all: (L,)."""
+    return torch.tensor(_MIXES)[_losses_of_mixes(first, second, targets, multi_class).sum(dim=1).argmin(dim=0)]
 
-    Each mix is judged at the scale that suits it best, as the stack will hear it: a head that knows little would
-    otherwise be chosen for saying less.
-    """
-    losses = torch.stack([_scaled_losses(first.lerp(second, one), targets, multi_class) for one in _MIXES])
+
+def _worth(first: Tensor, second: Tensor, targets: Tensor, held_back: np.ndarray, multi_class: bool) -> Tensor:
+    """The same of cases that are not held back: all, unless another share gains more than a standard error."""
+    teach = torch.from_numpy(~held_back) if not held_back.all() else slice(None)
+    losses = _losses_of_mixes(first[teach], second[teach], targets[teach], multi_class)
     best = losses.sum(dim=1).argmin(dim=0)
     gain = losses[-1] - losses.gather(0, best.expand(1, *losses.shape[1:]))[0]
     pays = gain.mean(dim=0) > gain.std(dim=0, correction=0) / len(gain) ** 0.5
     return torch.where(pays, torch.tensor(_MIXES)[best], 1.0)
+
+
+def _losses_of_mixes(first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
+    """What each of the mixes loses of each case: (mixes, N, L), of classes (mixes, N, 1).
+
+    Each mix is judged at the scale that suits it best, as the stack will hear it: a part that knows little would
+    otherwise be chosen for saying less.
+    """
+    return torch.stack([_scaled_losses(first.lerp(second, one), targets, multi_class) for one in _MIXES])
 
 
 def _scaled_losses(logits: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
@@ -215,7 +216,7 @@ def fit_mixture(body: Fusion, heard: Tensor, train: Examples) -> None:
 
 
 def choose_gates(body: Fusion, held_out: Examples) -> None:
-    """How much of the correction each pattern gets: none, unless it pays by more than one standard error."""
+    """How much of the correction each pattern gets: none, unless held-out patients show that it pays."""
     rule = cast("Corrected", body.rule)
     rule.gate.fill_(1)
     for pattern, keep, rows in by_pattern(body.keep, held_out):
@@ -225,16 +226,25 @@ def choose_gates(body: Fusion, held_out: Examples) -> None:
         cases = held_out.take(torch.nonzero(rows).flatten().tolist())
         full = infer(body, cases, keep=keep)
         floor = rule.stacked(_heard(cases) * keep[None, :, None], torch.full((len(cases),), pattern))
-        rule.gate[pattern] = _pays(floor, full - floor, cases.targets, body.multi_class)
+        rule.gate[pattern] = _pays(floor, full - floor, cases, body.multi_class)
 
 
-def _pays(floor: Tensor, correction: Tensor, targets: Tensor, multi_class: bool) -> float:
-    """The gate with the lowest loss, or 0 if its gain is within one standard error of nothing."""
-    before = losses_of(floor, targets, multi_class).sum(dim=1)
-    gains = {gate: before - losses_of(floor + gate * correction, targets, multi_class).sum(dim=1) for gate in _GATES}
-    best = max(_GATES, key=lambda gate: float(gains[gate].mean()))
-    error = float(gains[best].std() / len(before) ** 0.5)
-    return best if float(gains[best].mean()) > error else 0.0
+def _pays(floor: Tensor, correction: Tensor, cases: Examples, multi_class: bool) -> float:
+    """The gate with the lowest loss, or 0 if patients do not show a gain: Student's t, one-sided, 5 %."""
+    asked = stated(cases.targets, multi_class).any(dim=1).numpy()
+    _, patient = np.unique(np.array(cases.patients)[asked], return_inverse=True)
+    if len(patient) == 0 or patient.max() == 0:
+        return 0.0
+
+    def gains(gate: float) -> np.ndarray:
+        """What each patient's cases gain."""
+        losses = [losses_of(floor + one * correction, cases.targets, multi_class).sum(dim=1) for one in (0.0, gate)]
+        return np.bincount(patient, weights=(losses[0] - losses[1]).numpy()[asked])
+
+    best = max(_GATES, key=lambda gate: float(gains(gate).sum()))
+    gain = gains(best)
+    error = gain.std(ddof=1) / len(gain) ** 0.5
+    return best if gain.mean() > scipy.stats.t.ppf(1 - _DOUBT, len(gain) - 1) * error else 0.0
 
 
 def stacked_ensemble(body: Fusion, examples: Examples) -> Tensor:
