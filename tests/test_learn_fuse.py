@@ -555,7 +555,7 @@ def test_of_two_probes_that_rank_alike_the_quieter_is_not_heard_for_saying_less(
     if multi_class:
         answers = nn.functional.one_hot(torch.from_numpy(rng.integers(3, size=200)), 3) > 0
 
-    share = fuse._worth(0.3 * truth, 4 * truth, answers.float(), np.zeros(len(answers), dtype=bool), multi_class)
+    share = fuse._worth(0.3 * truth, 4 * truth, answers.float(), multi_class)
 
     assert (share == 1).all()
 

@@ -28,7 +28,6 @@ from medmm.learn.probe import fit_probe, fit_terms
 from medmm.learn.split import folds_by_patient
 from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperature, fit_weights
 from medmm.learn.stage import Stage
-from medmm.learn.themes import themes_of
 from medmm.model.batch import Batch
 from medmm.model.fusion import Corrected, CrossAttention, Fusion, Network, WeightedSum, centred, pattern_of
 from medmm.model.heads import Head, Probe, Textbook
@@ -103,13 +102,25 @@ def fit_head(head: Head, cases: Examples, fold_of: np.ndarray, held_back: np.nda
     said = fit_pooled(head.probe, cases, fold_of, held_back, multi_class)
     if head.terms is not None:
         stand = fit_words(head.terms, cases, fold_of, held_back, multi_class)
-        head.mix.copy_(_best(stand, said, cases.targets, multi_class))
-        said = stand.lerp(said, head.mix.cpu())
+        said = _mixed(head.mix, stand, said, cases.targets, multi_class, losses_of)
     if head.copies is not None:
         copies = infer(head.copies, cases)  # taught in company, alone they say too much
-        head.trust.copy_(_best(said, copies, cases.targets, multi_class))
-        said = said.lerp(copies, head.trust.cpu())
+        said = _mixed(head.trust, said, copies, cases.targets, multi_class, _scaled_losses)
     return said
+
+
+def _mixed(
+    mix: Tensor,
+    first: Tensor,
+    second: Tensor,
+    targets: Tensor,
+    multi_class: bool,
+    judged: Callable[[Tensor, Tensor, bool], Tensor],
+) -> Tensor:
+    """Choose each label's share of the second part, of classes the same for all; what they say mixed: (N, L)."""
+    losses = torch.stack([judged(first.lerp(second, one), targets, multi_class).sum(dim=0) for one in _MIXES])
+    mix.copy_(torch.tensor(_MIXES)[losses.argmin(dim=0)])
+    return first.lerp(second, mix.cpu())
 
 
 def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.ndarray, multi_class: bool) -> Tensor:
@@ -125,7 +136,8 @@ def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.
         for x in (features, np.asarray(features @ head.plain))
     )
     first, second = (torch.from_numpy(probe.held_out).float() for probe in (few, whole))
-    mix = _worth(first, second, cases.targets, held_back, multi_class)
+    teach = torch.from_numpy(~held_back) if not held_back.all() else slice(None)
+    mix = _worth(first[teach], second[teach], cases.targets[teach], multi_class)
     weight, bias = few.on(head.plain, whole.centre, whole.spread)
     share = mix.double().numpy()
     head.centre.copy_(torch.from_numpy(whole.centre))
@@ -135,28 +147,17 @@ def fit_pooled(head: Probe, cases: Examples, fold_of: np.ndarray, held_back: np.
     return first.lerp(second, mix)
 
 
-def _best(first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
-    """Each label's share of the second part that has the lowest loss, of classes the same for all: (L,)."""
-    return torch.tensor(_MIXES)[_losses_of_mixes(first, second, targets, multi_class).sum(dim=1).argmin(dim=0)]
+def _worth(first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
+    """Each label's share of the second part (L,): all, unless another gains more than a standard error.
 
-
-def _worth(first: Tensor, second: Tensor, targets: Tensor, held_back: np.ndarray, multi_class: bool) -> Tensor:
-    """The same of cases that are not held back: all, unless another share gains more than a standard error."""
-    teach = torch.from_numpy(~held_back) if not held_back.all() else slice(None)
-    losses = _losses_of_mixes(first[teach], second[teach], targets[teach], multi_class)
+    Each mix is judged at the scale that suits it best, as the stack will hear it: a head that knows little would
+    otherwise be chosen for saying less.
+    """
+    losses = torch.stack([_scaled_losses(first.lerp(second, one), targets, multi_class) for one in _MIXES])
     best = losses.sum(dim=1).argmin(dim=0)
     gain = losses[-1] - losses.gather(0, best.expand(1, *losses.shape[1:]))[0]
     pays = gain.mean(dim=0) > gain.std(dim=0, correction=0) / len(gain) ** 0.5
     return torch.where(pays, torch.tensor(_MIXES)[best], 1.0)
-
-
-def _losses_of_mixes(first: Tensor, second: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
-    """What each of the mixes loses of each case: (mixes, N, L), of classes (mixes, N, 1).
-
-    Each mix is judged at the scale that suits it best, as the stack will hear it: a part that knows little would
-    otherwise be chosen for saying less.
-    """
-    return torch.stack([_scaled_losses(first.lerp(second, one), targets, multi_class) for one in _MIXES])
 
 
 def _scaled_losses(logits: Tensor, targets: Tensor, multi_class: bool) -> Tensor:
@@ -174,9 +175,7 @@ def fit_words(
     stands = _sparse(terms.stand, cases)
     terms.learn(len(cases), torch.from_numpy(np.asarray(stands.sum(axis=0)).ravel()))
     weighed, targets = _sparse(terms.weighed, cases), cases.targets.numpy()
-    weight, bias, held_out = fit_terms(
-        weighed, themes_of(terms, cases), targets, fold_of, multi_class=multi_class, held_back=held_back
-    )
+    weight, bias, held_out = fit_terms(weighed, targets, fold_of, multi_class=multi_class, held_back=held_back)
     terms.weight.copy_(torch.from_numpy(weight))
     terms.bias.copy_(torch.from_numpy(bias))
     return torch.from_numpy(held_out).float()

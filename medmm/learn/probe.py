@@ -22,9 +22,6 @@ _STRENGTHS = (0.5, 1.5, 5.0, 15.0)
 """Inverse ridge: scikit-learn's C times the number of features, which have unit spread."""
 _TERM_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """scikit-learn's C, for notes of length 1."""
-_ALONG = 0.3
-"""Spread of each theme of notes of length 1: how much lighter than on a word the ridge is on a theme."""
-_ALIKE = 1e-6
 
 Matrix: TypeAlias = np.ndarray | scipy.sparse.csr_matrix
 _Line: TypeAlias = tuple[np.ndarray, np.ndarray]
@@ -90,28 +87,18 @@ def fit_probe(
 
 def fit_terms(
     terms: scipy.sparse.csr_matrix,
-    themes: np.ndarray,
     targets: np.ndarray,
     fold_of: np.ndarray,
     *,
     multi_class: bool,
     held_back: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `fit_probe`, of sparse features (N, F) as they are: weight (L, F), bias (L,) and held_out (N, L).
-
-    The ridge is lighter along the themes (F, K). They stand beside the features while the model is fitted; both are
-    linear, and so is their sum.
-    """
+    """As `fit_probe`, of sparse features (N, F) as they are: weight (L, F), bias (L,) and held_out (N, L)."""
     stand = np.flatnonzero(terms.getnnz(axis=0))
-    plain, along = terms[:, stand], themes[stand]
-    told = plain @ along
-    spread = told.std(axis=0)
-    differs = spread > _ALIKE * np.abs(told).max(axis=0)  # one that all notes share tells nothing
-    along = along[:, differs] * _ALONG / spread[differs]
-    x = scipy.sparse.hstack([plain, plain @ along], format="csr")
-    fitted, bias, held_out = _choose(x, targets, fold_of, _TERM_STRENGTHS, multi_class, held_back)
     weight = np.zeros((targets.shape[1], terms.shape[1]))
-    weight[:, stand] = fitted[:, : len(stand)] + fitted[:, len(stand) :] @ along.T
+    weight[:, stand], bias, held_out = _choose(
+        terms[:, stand], targets, fold_of, _TERM_STRENGTHS, multi_class, held_back
+    )
     return weight, bias, held_out
 
 
