@@ -234,14 +234,16 @@ def _pays(floor: Tensor, correction: Tensor, cases: Examples, multi_class: bool)
     _, patient = np.unique(np.array(cases.patients)[asked], return_inverse=True)
     if len(patient) == 0 or patient.max() == 0:
         return 0.0
+    before = losses_of(floor, cases.targets, multi_class).sum(dim=1)
 
     def gains(gate: float) -> np.ndarray:
         """What each patient's cases gain."""
-        losses = [losses_of(floor + one * correction, cases.targets, multi_class).sum(dim=1) for one in (0.0, gate)]
-        return np.bincount(patient, weights=(losses[0] - losses[1]).numpy()[asked])
+        after = losses_of(floor + gate * correction, cases.targets, multi_class).sum(dim=1)
+        return np.bincount(patient, weights=(before - after).numpy()[asked])
 
-    best = max(_GATES, key=lambda gate: float(gains(gate).sum()))
-    gain = gains(best)
+    gain_of = {gate: gains(gate) for gate in _GATES}
+    best = max(_GATES, key=lambda gate: float(gain_of[gate].sum()))
+    gain = gain_of[best]
     error = gain.std(ddof=1) / len(gain) ** 0.5
     return best if gain.mean() > scipy.stats.t.ppf(1 - _DOUBT, len(gain) - 1) * error else 0.0
 
