@@ -14,7 +14,6 @@ from typing import TypeVar
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before anyone imports torch; inherited by every process that a test starts
 
-import numpy as np
 import pytest
 from filelock import FileLock
 
@@ -28,7 +27,7 @@ from medmm.score.cores import LIBRARIES
 from tests.cohorts import PATIENTS, SEED, Diary, Run, train_small
 
 T = TypeVar("T")
-Kept = tuple[Comparison, tuple[DataError, ...], np.ndarray | None, Diary]
+Kept = tuple[Comparison, tuple[DataError, ...], Diary]
 """What a run is beside its folder."""
 _FEW = 12
 """Tests of a file that is mostly long ones."""
@@ -92,10 +91,10 @@ def run(sample: Path, features: Path, shared: Path) -> Run:
 
     def make() -> Kept:
         made = train_small(sample, out, features)
-        return made.trained.comparison, made.trained.refused, made.trained.gates, made.diary
+        return made.trained.comparison, made.trained.refused, made.diary
 
-    comparison, refused, gates, diary = _once(shared / "trained", make)
-    trained = Trained(Model.load(out / "model"), comparison, refused, gates)
+    comparison, refused, diary = _once(shared / "trained", make)
+    trained = Trained(Model.load(out / "model"), comparison, refused)
     return Run(out, read_cohort(sample), trained, diary)
 
 

@@ -15,7 +15,7 @@ from medmm.model.batch import PLACE, PRIOR, VIEW, Features, Layout
 from medmm.model.card import Card
 from medmm.model.encode import Encoders
 from medmm.model.folder import Model, build_network
-from medmm.model.fusion import Network
+from medmm.model.fusion import PATTERNS, Network, modalities_of
 from medmm.model.heads import Widths
 from medmm.tensors import BINS, RecordBins
 
@@ -56,6 +56,9 @@ def randomise(network: Network, seed: int = 0) -> Network:
             buffer.copy_(torch.stack([low[:, 0], low[:, 1] + width], dim=1))
         elif name.endswith(("scale", "gate", "spread")):
             buffer.copy_(0.5 + torch.rand(buffer.shape, generator=draw))
+        elif name.endswith("pays"):  # a conjunction of two sides at least, of labels that may hold together
+            few = torch.tensor([int(modalities_of(pattern).sum()) < 2 for pattern in range(PATTERNS)])
+            buffer.copy_((torch.rand(buffer.shape, generator=draw) < 0.5) & ~few[:, None] & (not network.multi_class))
         elif not name.endswith(("frequencies", "there")):
             wide = buffer.shape[-1] ** 0.5 if name.endswith(".weight") and buffer.numel() else 1
             buffer.copy_(torch.randn(buffer.shape, generator=draw) / wide)

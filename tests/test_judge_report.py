@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from medmm.judge import summary, words
-from medmm.judge.comparison import Comparison, Report
+from medmm.judge.comparison import Comparison, Need, Report
 from medmm.judge.metrics import Estimate, Score, score_systems
 from medmm.judge.report import write_report
 
@@ -47,6 +47,7 @@ def make(*, multi_class: bool = False, cases: int = 120, seed: int = 0) -> Repor
         multi_class=multi_class,
         thresholds=dict.fromkeys(LABELS, 0.5),
         gates=np.tile(np.array([0, 0, 0, 1.0, 0, 0, 0, 0.25])[:, None], (1, 3)),
+        needs=(Need(LABELS[0], ("image", "note"), ("image",), ("note",), (0.01, 0.02, 0.03, 0.94)),),
         refused={"missing-study": 2, "corrupt": 5},
         parts={"train": 500, "validation": 110, "test": cases},
         model_id="0123456789ab",
@@ -271,6 +272,16 @@ def test_gates_are_told_in_words() -> None:
         ("image", "record"): "none",
         ("note", "record"): "none",
     }
+
+
+def test_what_needs_two_things_says_who_tells_of_each_and_how_likely_it_is(page: str, tmp_path: Path) -> None:
+    assert "What needs two things together" in page
+    row = page[page.index("What needs two things together") :].split("</tr>")[1]
+    cells = [cell for cell in re.sub(r"<[^>]+>", "|", row).split("|") if cell.strip()]
+    assert cells == [LABELS[0], "image + note", "image", "note", "0.01", "0.02", "0.03", "0.94"]
+
+    write_report(tmp_path, replace(make(), needs=()))
+    assert "two things" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_classes_are_counted_by_what_is_named(tmp_path: Path) -> None:

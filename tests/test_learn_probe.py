@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from medmm.learn import probe
-from medmm.learn.probe import FittedProbe, fit_probe
+from medmm.learn.probe import FittedProbe, fit_probe, fit_terms
 
 STRENGTH = 1.5
 FOLDS = 3
@@ -275,3 +276,54 @@ def test_holding_back_none_or_all_leaves_what_the_folds_said(held_back: np.ndarr
 
     np.testing.assert_array_equal(fitted.held_out, usual.held_out)
     np.testing.assert_array_equal(fitted.weight, usual.weight)
+
+
+def notes(count: int, seed: int = 0) -> tuple[scipy.sparse.csr_matrix, np.ndarray, np.ndarray]:
+    """Words of notes as vectors of length 1 (N, 600), of which the first six tell, the answers (N, 2) and the folds."""
+    rng = np.random.default_rng(seed)
+    answers = rng.integers(2, size=(count, 2)).astype(np.float64)
+    rate = np.full((count, 600), 0.08)
+    rate[:, :3] = np.where(answers[:, [0]] == 1, 0.2, 0.02)
+    rate[:, 3:6] = np.where(answers[:, [0]] == 1, 0.02, 0.2)
+    stands = (rng.random(rate.shape) < rate).astype(np.float64)
+    length = np.sqrt(stands.sum(axis=1, keepdims=True)).clip(min=1)
+    return scipy.sparse.csr_matrix(stands / length), answers, np.arange(count) % FOLDS
+
+
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_few_words_that_tell_are_heard_among_many_that_do_not(multi_class: bool) -> None:
+    terms, answers, fold_of = notes(400)
+    if multi_class:
+        answers = np.stack([answers[:, 0], 1 - answers[:, 0]], axis=1)
+
+    _, _, held_out = fit_terms(terms, answers, fold_of, multi_class=multi_class)
+    _, _, alike = probe._choose(terms, answers, fold_of, probe._TERM_STRENGTHS, multi_class, None)
+
+    ranks, before = (roc_auc_score(answers[:, 0], said[:, 0]) for said in (held_out, alike))
+    assert ranks > before + 0.02
+
+
+def test_what_a_word_tells_is_its_log_ratio_with_a_case_of_each_kind_added() -> None:
+    terms = scipy.sparse.csr_matrix(np.array([[0.6, 0, 1], [0.3, 0, 0], [0, 0, 1], [0, 0, 1.0]]))
+    answers = np.array([[1, 0], [1, 0], [0, 1], [0, 0]])
+
+    got = probe.telling(terms, answers)
+
+    first = max(np.log((3 / 4) / (1 / 4)), np.log((3 / 5) / (1 / 3)))  # of the first answer, of the second
+    np.testing.assert_allclose(got, [first, np.log((1 / 3) / (1 / 5)), np.log((3 / 4) / (2 / 4))])
+
+
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_what_words_say_of_a_fold_does_not_depend_on_its_answers(
+    multi_class: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_TERM_STRENGTHS", (1.0,))
+    terms, answers, fold_of = notes(90)
+    if multi_class:
+        answers = np.stack([answers[:, 0], 1 - answers[:, 0]], axis=1)
+    contrary = np.where((fold_of == 0)[:, None], 1 - answers, answers)
+
+    one, other = (fit_terms(terms, each, fold_of, multi_class=multi_class)[2] for each in (answers, contrary))
+
+    np.testing.assert_array_equal(one[fold_of == 0], other[fold_of == 0])
+    assert not np.allclose(one[fold_of != 0], other[fold_of != 0])

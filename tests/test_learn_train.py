@@ -21,6 +21,7 @@ from medmm.learn.train import learn_parts, prepare, train
 from medmm.learn.typical import typical_of
 from medmm.model.card import SIMILAR
 from medmm.model.folder import Model
+from medmm.model.fusion import Fusion
 from medmm.read.cohort import read_cohort
 from tests.cohorts import Diary, Run, copy_cohort, dials, in_folds, table, train_small
 
@@ -246,9 +247,11 @@ def test_a_second_run_encodes_nothing(
 
 
 def test_the_gate_of_a_pattern_with_one_side_is_shut(run: Run) -> None:
-    assert run.trained.gates is not None
-    assert run.trained.gates.shape == (8, len(LABELS))
-    assert (run.trained.gates[[0, 1, 2, 4]] == 0).all()
+    body = run.trained.model.network.body
+    assert isinstance(body, Fusion)
+    assert body.gate is not None
+    assert body.gate.shape == (8, len(LABELS))
+    assert (body.gate[[0, 1, 2, 4]] == 0).all()
 
 
 def test_a_model_of_two_sides_is_compared_with_those_two(run: Run, features: Path, tmp_path: Path) -> None:
@@ -267,7 +270,6 @@ def test_the_textbook_model_can_be_the_model(run: Run, features: Path, tmp_path:
     done = train(run.cohort, textbook, tmp_path, features, Diary(), workers=1)
 
     assert list(done.comparison.systems) == ["fused"]
-    assert done.gates is None
     assert Model.load(tmp_path / "model").model_id == done.model.model_id
 
 

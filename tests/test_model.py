@@ -10,7 +10,7 @@ from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
 from medmm.learn.fit import Examples, fit
 from medmm.model.batch import VIEW, Batch, Features, collate
-from medmm.model.fusion import PATTERNS, Fusion, Network, Product, WeightedSum, modalities_of, pattern_of
+from medmm.model.fusion import PATTERNS, Corrected, Fusion, Network, Product, WeightedSum, modalities_of, pattern_of
 from medmm.model.heads import Probe, Widths
 from medmm.model.terms import TermProbe
 from medmm.tensors import BINS
@@ -200,10 +200,11 @@ def body_of(network: Network) -> Fusion:
 @pytest.mark.parametrize("multi_class", [False, True])
 def test_fewer_than_two_modalities_do_not_interact(kind: str, multi_class: bool) -> None:
     body = body_of(random_network(fusion(kind), multi_class=multi_class))
+    assert isinstance(body.rule, Corrected)
     batch = collate(cases_of_every_pattern())
 
     with torch.inference_mode():
-        added = body(batch) - body.rule.stacked(body.said(batch), pattern_of(batch.present))
+        added = body(batch) - body.rule.joined(body.said(batch), pattern_of(batch.present))
 
     few = batch.present.sum(dim=1) < 2
     assert few.sum() == 4
@@ -212,9 +213,10 @@ def test_fewer_than_two_modalities_do_not_interact(kind: str, multi_class: bool)
 
 
 @pytest.mark.parametrize("kind", LEARNT)
-def test_without_its_gate_the_model_is_its_stack(kind: str) -> None:
+def test_without_its_gate_the_model_is_its_stack_or_what_is_needed_together(kind: str) -> None:
     body = body_of(random_network(fusion(kind)))
     assert body.gate is not None
+    assert isinstance(body.rule, Corrected)
     body.gate.zero_()
     batch = collate(cases_of_every_pattern())
 
@@ -222,7 +224,11 @@ def test_without_its_gate_the_model_is_its_stack(kind: str) -> None:
         said = body.said(batch)
         got = body(batch)
 
-    same(got, body.rule.stacked(said, pattern_of(batch.present)))
+    pattern = pattern_of(batch.present)
+    together = body.rule.conjunction.pays[pattern]
+    assert 0 < together.sum() < together.numel()
+    same(got[~together], body.rule.stacked(said, pattern)[~together])
+    same(got[together], body.rule.conjunction(said, pattern)[together])
     assert (said[~batch.present] == 0).all()
 
 

@@ -50,24 +50,24 @@ def test_a_hidden_word_takes_its_pairs_with_it() -> None:
 
 def test_a_note_says_the_same_alone_and_beside_a_longer_one() -> None:
     terms = TermProbe(1)
-    terms.rarity.fill_(1)
+    terms.counted.fill_(1)
     alone, beside = (
-        terms.weighed(collate([noted("no fever")])),
-        terms.weighed(collate([noted("no fever"), noted("cough " * 30)])),
+        terms.shares(collate([noted("no fever")])),
+        terms.shares(collate([noted("no fever"), noted("cough " * 30)])),
     )
     assert torch.equal(alone[0], beside[0])
 
 
 def test_a_case_without_note_has_no_terms() -> None:
     terms = TermProbe(1)
-    terms.rarity.fill_(1)
-    assert not terms.weighed(collate([random_case(0, words=0), noted("fever")]))[0].any()
+    terms.counted.fill_(1)
+    assert not terms.shares(collate([random_case(0, words=0), noted("fever")]))[0].any()
 
 
 def test_a_word_that_stands_in_one_note_only_counts_for_nothing() -> None:
     terms, batch = TermProbe(1), collate([noted("fever today"), noted("fever yesterday")])
-    terms.learn(2, terms.stand(batch).sum(dim=0))
-    assert torch.count_nonzero(terms.weighed(batch)[0]) == 1
+    terms.learn(terms.stand(batch).sum(dim=0))
+    assert torch.count_nonzero(terms.shares(batch)[0]) == 1
 
 
 def test_a_bucket_does_not_spell_its_word() -> None:

@@ -69,6 +69,20 @@ def pooled(comparisons: Sequence[Comparison]) -> Comparison:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A label of which the model has found that it needs two things together, and who tells of each."""
+
+    label: str
+    present: tuple[str, ...]
+    """The modalities of the cases that are answered so."""
+    first: tuple[str, ...]
+    """Those that tell of the first thing."""
+    second: tuple[str, ...]
+    chances: tuple[float, float, float, float]
+    """Of the label with neither, the first alone, the second alone, both; before calibration."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
     """One training run, as its report tells it. It holds no name of a patient that is ever written."""
@@ -83,6 +97,8 @@ class Report:
     """Label -> probability at which it is flagged; chosen on validation cases."""
     gates: np.ndarray | None
     """(2 ** M, L) share of the interaction that validation paid for; bit m of the row says that modality m is there."""
+    needs: tuple[Need, ...]
+    """Where a conjunction stands in place of the late ensemble."""
     refused: Mapping[str, int]
     """Reason code -> cases of the cohort that could not be read."""
     parts: Mapping[str, int]

@@ -11,7 +11,7 @@ from medmm.case import MODALITIES
 from medmm.judge import words
 from medmm.judge.balance import SideBalance, balance
 from medmm.judge.calibration import Reliability, ece_if_calibrated, reliability
-from medmm.judge.comparison import Report
+from medmm.judge.comparison import Need, Report
 from medmm.judge.metrics import (
     Estimate,
     Score,
@@ -113,6 +113,7 @@ class Summary:
     balance: tuple[SideBalance, ...]
     """What being trained together does to each side of the textbook's concatenation; empty if it was not trained."""
     gates: tuple[GateRow, ...] | None
+    needs: tuple[Need, ...]
     refused: Mapping[str, int]
     ceilings: Mapping[str, float]
 
@@ -138,6 +139,7 @@ def summarise(report: Report) -> Summary:
         patterns=tuple(_patterns(report)),
         balance=_balance(report),
         gates=None if report.gates is None else tuple(_gates(report, report.gates)),
+        needs=report.needs,
         refused=dict(sorted(report.refused.items())),
         ceilings=dict(report.ceilings),
     )

@@ -35,7 +35,7 @@ class Auxiliary(nn.Module):
             return torch.as_tensor(self.body(batch))
         shown, interaction = self.body.shown(batch), self._rule.interaction
         said, tokens = self.body.said(shown), interaction.tokens(batch)  # which cost the most, and serve twice
-        together = self._rule.stacked(said, pattern_of(shown.present)) + interaction(shown, said, tokens)
+        together = self._rule.joined(said, pattern_of(shown.present)) + interaction(shown, said, tokens)
         alone = interaction.alone(batch, tokens)  # (B, M, D)
         sides = [self.read[m](alone[:, i]) for i, m in enumerate(MODALITIES)]
         return torch.stack([together, *sides], dim=1)

@@ -23,7 +23,6 @@ from medmm.learn.groups import groups_of
 from medmm.learn.report import report_on
 from medmm.learn.systems import Heard, systems_of
 from medmm.model.folder import Model
-from medmm.model.fusion import Fusion
 from medmm.read.cohort import Cohort
 from medmm.result import Prediction
 
@@ -141,14 +140,12 @@ def evaluate(
     network = model.network
     before = said.heard.shown()
     answering_s = time.perf_counter() - start
-    gates = network.body.gate if isinstance(network.body, Fusion) else None
     cases = len(said.cases)
     return Evaluation(
         report=report_on(
             model,
             comparison,
             encoded.refused,
-            None if gates is None else gates.numpy(),
             made_on,
             resamples,
             external=found.external,

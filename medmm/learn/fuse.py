@@ -15,7 +15,6 @@ from typing import cast
 
 import numpy as np
 import scipy.sparse
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -23,7 +22,9 @@ from medmm.case import MODALITIES
 from medmm.config import TrainingConfig
 from medmm.learn.auxiliary import Auxiliary
 from medmm.learn.calibrate import by_pattern, calibrate
+from medmm.learn.conjunction import choose_joint
 from medmm.learn.fit import Epoch, Examples, infer, losses_of, stated
+from medmm.learn.pays import by_patient, shown
 from medmm.learn.probe import fit_probe, fit_terms
 from medmm.learn.split import folds_by_patient
 from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperature, fit_weights
@@ -37,11 +38,9 @@ Tell = Callable[[str, Epoch], None]
 
 _GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
-_DOUBT = 0.05
-"""Chance that a correction which gains nothing is let in."""
 _STACK_RIDGE = 2.0
 _SCALE_RIDGE = 1.0
-_RIDGE_FOLDS = 5
+_INNER_FOLDS = 5
 
 
 def train_network(
@@ -76,6 +75,7 @@ def train_fusion(
         fit_mixture(body, heard, both)
     train, validation = replace(train, heard=heard[: len(train)]), replace(validation, heard=heard[len(train) :])
     if isinstance(body.rule, Corrected):
+        fit_conjunction(body, heard, both)
         learner = Auxiliary(body) if isinstance(body.rule, CrossAttention) else body
         Stage("interaction", work / "interaction", tell).run(learner, train, validation, config, body.multi_class)
         choose_gates(body, validation)
@@ -173,9 +173,9 @@ def fit_words(
 ) -> Tensor:
     """Fit a probe of the words as they stand; what it said of cases that it had not seen: (N, L)."""
     stands = _sparse(terms.stand, cases)
-    terms.learn(len(cases), torch.from_numpy(np.asarray(stands.sum(axis=0)).ravel()))
-    weighed, targets = _sparse(terms.weighed, cases), cases.targets.numpy()
-    weight, bias, held_out = fit_terms(weighed, targets, fold_of, multi_class=multi_class, held_back=held_back)
+    terms.learn(torch.from_numpy(np.asarray(stands.sum(axis=0)).ravel()))
+    shares, targets = _sparse(terms.shares, cases), cases.targets.numpy()
+    weight, bias, held_out = fit_terms(shares, targets, fold_of, multi_class=multi_class, held_back=held_back)
     terms.weight.copy_(torch.from_numpy(weight))
     terms.bias.copy_(torch.from_numpy(bias))
     return torch.from_numpy(held_out).float()
@@ -192,7 +192,7 @@ def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
     """For each pattern of modalities, weigh what the heads said of held-out cases that have at least these."""
     ridge = _STACK_RIDGE
     if body.multi_class:
-        fold_of = folds_by_patient(train.patients, _RIDGE_FOLDS, 0)
+        fold_of = folds_by_patient(train.patients, _INNER_FOLDS, 0)
         ridge = choose_ridge(heard[:, torch.tensor(body.keep)], train.targets, fold_of)
     for pattern, keep, rows in by_pattern(body.keep, train):
         sources, targets = heard[rows][:, keep], train.targets[rows]
@@ -204,6 +204,29 @@ def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
         body.rule.stack_weight[pattern] = 0
         body.rule.stack_weight[pattern, keep] = weight
         body.rule.stack_bias[pattern] = bias
+
+
+def fit_conjunction(body: Fusion, heard: Tensor, train: Examples) -> None:
+    """Fit for each pattern what labels need of two parties of its sides, where held-out patients show that it pays.
+
+    It is compared with the stack, each fitted to the other folds; classes that exclude each other keep the stack.
+    """
+    conjunction = cast("Corrected", body.rule).conjunction
+    if body.multi_class:
+        return
+    for pattern, keep, rows in by_pattern(body.keep, train):
+        if int(keep.sum()) < 2:
+            continue
+        cases = train.take(torch.nonzero(rows).flatten().tolist())
+        fold_of = folds_by_patient(cases.patients, _INNER_FOLDS, 0)
+        sources, targets = (one.double().numpy() for one in (heard[rows][:, keep], cases.targets))
+        for label in range(body.labels):
+            joint = choose_joint(sources[..., label], targets[:, label], fold_of, cases.patients)
+            if joint is not None:
+                conjunction.party_weight[pattern, ..., label][:, keep] = torch.from_numpy(joint.party_weight).float()
+                conjunction.party_bias[pattern, :, label] = torch.from_numpy(joint.bias)
+                conjunction.table[pattern, :, label] = torch.from_numpy(joint.table)
+                conjunction.pays[pattern, label] = True
 
 
 def fit_mixture(body: Fusion, heard: Tensor, train: Examples) -> None:
@@ -224,28 +247,24 @@ def choose_gates(body: Fusion, held_out: Examples) -> None:
             continue
         cases = held_out.take(torch.nonzero(rows).flatten().tolist())
         full = infer(body, cases, keep=keep)
-        floor = rule.stacked(_heard(cases) * keep[None, :, None], torch.full((len(cases),), pattern))
+        floor = rule.joined(_heard(cases) * keep[None, :, None], torch.full((len(cases),), pattern))
         rule.gate[pattern] = _pays(floor, full - floor, cases, body.multi_class)
 
 
 def _pays(floor: Tensor, correction: Tensor, cases: Examples, multi_class: bool) -> float:
-    """The gate with the lowest loss, or 0 if patients do not show a gain: Student's t, one-sided, 5 %."""
+    """The gate with the lowest loss, or 0 if patients do not show a gain."""
     asked = stated(cases.targets, multi_class).any(dim=1).numpy()
-    _, patient = np.unique(np.array(cases.patients)[asked], return_inverse=True)
-    if len(patient) == 0 or patient.max() == 0:
-        return 0.0
+    patients = [patient for patient, one in zip(cases.patients, asked, strict=True) if one]
     before = losses_of(floor, cases.targets, multi_class).sum(dim=1)
 
     def gains(gate: float) -> np.ndarray:
         """What each patient's cases gain."""
         after = losses_of(floor + gate * correction, cases.targets, multi_class).sum(dim=1)
-        return np.bincount(patient, weights=(before - after).numpy()[asked])
+        return by_patient((before - after).numpy()[asked], patients)
 
     gain_of = {gate: gains(gate) for gate in _GATES}
     best = max(_GATES, key=lambda gate: float(gain_of[gate].sum()))
-    gain = gain_of[best]
-    error = gain.std(ddof=1) / len(gain) ** 0.5
-    return best if gain.mean() > scipy.stats.t.ppf(1 - _DOUBT, len(gain) - 1) * error else 0.0
+    return best if shown(gain_of[best]) else 0.0
 
 
 def stacked_ensemble(body: Fusion, examples: Examples) -> Tensor:

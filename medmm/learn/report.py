@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
-import numpy as np
+from torch import Tensor
 
+from medmm.case import MODALITIES
 from medmm.errors import DataError, ModelError
-from medmm.judge.comparison import Comparison, Report
+from medmm.judge.comparison import Comparison, Need, Report
 from medmm.judge.metrics import score_systems
 from medmm.learn.train import Trained
 from medmm.model.folder import Model
+from medmm.model.fusion import PATTERNS, Corrected, Fusion, modalities_of
 
 
 def report_of(
@@ -33,7 +35,6 @@ def report_of(
         trained.model,
         trained.comparison,
         trained.refused,
-        trained.gates,
         made_on,
         resamples,
         ceilings=ceilings,
@@ -45,7 +46,6 @@ def report_on(
     model: Model,
     comparison: Comparison,
     refused: Sequence[DataError],
-    gates: np.ndarray | None,
     made_on: date,
     resamples: int,
     *,
@@ -61,6 +61,8 @@ def report_on(
     card = model.card
     if card.cohort.labels is None:
         raise ModelError("the model has no labels", "Train it on a cohort that names them")
+    body = model.network.body
+    gate = body.gate if isinstance(body, Fusion) else None
     labels, seed = card.cohort.labels.names, card.run.training.seed
     return Report(
         comparison=comparison,
@@ -77,7 +79,8 @@ def report_on(
         labels=labels,
         multi_class=card.cohort.labels.multi_class,
         thresholds=card.thresholds,
-        gates=gates,
+        gates=None if gate is None else gate.numpy(),
+        needs=tuple(_needs(body, labels)) if isinstance(body, Fusion) else (),
         refused=Counter(error.code.value for error in refused),
         parts=card.cases,
         model_id=model.model_id,
@@ -90,3 +93,21 @@ def report_on(
         folds=folds,
         external=external,
     )
+
+
+def _needs(body: Fusion, labels: Sequence[str]) -> Iterator[Need]:
+    """Label by label what is answered by a conjunction, of the fullest cases first."""
+    if not isinstance(body.rule, Corrected):
+        return
+    conjunction = body.rule.conjunction
+    for i, label in enumerate(labels):
+        for pattern in sorted(range(PATTERNS), key=lambda bits: (-bits.bit_count(), bits)):
+            if conjunction.pays[pattern, i]:
+                parties = [_names(heard > 0) for heard in conjunction.party_weight[pattern, ..., i]]
+                chances = conjunction.table[pattern, :, i].sigmoid().tolist()
+                yield Need(label, _names(modalities_of(pattern)), parties[0], parties[1], tuple(chances))
+
+
+def _names(which: Tensor) -> tuple[str, ...]:
+    """Modalities (M,) bool by name."""
+    return tuple(m for m, one in zip(MODALITIES, which.tolist(), strict=True) if one)

@@ -92,12 +92,6 @@ class Learned:
         """What the network says of the cases of a part: (N, L) float64."""
         return infer(self.network, self.sets[part]).sigmoid().numpy().astype(np.float64)
 
-    @property
-    def gates(self) -> np.ndarray | None:
-        """See Trained.gates."""
-        gate = self.network.body.gate if isinstance(self.network.body, Fusion) else None
-        return None if gate is None else gate.numpy()
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
@@ -106,8 +100,6 @@ class Trained:
     model: Model
     comparison: Comparison
     refused: tuple[DataError, ...]
-    gates: np.ndarray | None
-    """(patterns, L) share of the interaction that validation paid for; None for the textbook model."""
 
 
 TEXTBOOK = "textbook (concatenation)"
@@ -153,8 +145,8 @@ def _train_folds(prepared: Prepared, run: RunConfig, folds: int, out: Path, list
         train_parts(prepared, parts, run, out / f"fold-{n}", _Within(listener, f"fold {n} of {folds}: ")).comparison
         for n, parts in splits.items()
     ]
-    model, learned = _train_model(prepared, everybody, run, out, _Within(listener, "last model: "))
-    return Trained(model, pooled(judged), prepared.refused, learned.gates)
+    model, _ = _train_model(prepared, everybody, run, out, _Within(listener, "last model: "))
+    return Trained(model, pooled(judged), prepared.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +167,7 @@ def train_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, out: 
     """One complete run in `out`, on a split that has all three parts."""
     model, learned = _train_model(prepared, parts, run, out, listener)
     comparison = compare(prepared, learned, run, out / "work", listener)
-    return Trained(model, comparison, prepared.refused, learned.gates)
+    return Trained(model, comparison, prepared.refused)
 
 
 def _train_model(

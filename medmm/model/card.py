@@ -26,7 +26,7 @@ SIMILAR = "similar.safetensors"
 class Card(Dials):
     """model.json."""
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     medmm: str
     """Version of medmm that trained the model."""
     cohort: CohortConfig

@@ -111,24 +111,63 @@ class Product(Stack):
         return self.prior + evidence.sum(dim=1)
 
 
+class Conjunction(nn.Module):
+    """What a label needs of two parties of sides together, where a stack can only add up what each of them says.
+
+    Each party tells how likely something is that nobody has labelled, a finding on the film or a history in the note
+    and the record, and a table holds the chance of the label with neither, one or both: a Bayesian network of two
+    hidden causes (Pearl 1988). Where pneumonia needs both, the surest film of a patient without any history leaves it
+    unlikely.
+    """
+
+    party_weight: Tensor
+    party_bias: Tensor
+    table: Tensor
+    pays: Tensor
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.register_buffer("party_weight", torch.zeros(PATTERNS, 2, len(MODALITIES), labels))
+        self.register_buffer("party_bias", torch.zeros(PATTERNS, 2, labels))
+        self.register_buffer("table", torch.zeros(PATTERNS, 4, labels))
+        self.register_buffer("pays", torch.zeros(PATTERNS, labels, dtype=torch.bool))
+
+    def forward(self, said: Tensor, pattern: Tensor) -> Tensor:
+        """What heads say (B, M, L) and patterns (B,) -> (B, L) log-odds; means something where `pays` is set."""
+        each = self.party_bias[pattern] + torch.einsum("bml,bpml->bpl", said, self.party_weight[pattern])
+        first, second = nn.functional.logsigmoid(torch.stack([-each, each], dim=1)).unbind(dim=2)  # (B, no or yes, L)
+        state = (second[:, :, None] + first[:, None]).flatten(1, 2)  # (B, 4, L): neither, first, second, both
+        yes, no = (nn.functional.logsigmoid(sign * self.table[pattern]) for sign in (1, -1))
+        return (state + yes).logsumexp(dim=1) - (state + no).logsumexp(dim=1)
+
+
 class Corrected(Stack):
-    """The stack and a correction that is learnt by gradient, let in as far as held-out cases pay for it."""
+    """The stack, or a conjunction where that pays, and a correction that is learnt by gradient behind a gate.
+
+    Both are let in only as far as held-out cases pay for it.
+    """
 
     gate: Tensor
 
     def __init__(self, labels: int) -> None:
         super().__init__(labels)
+        self.conjunction = Conjunction(labels)
         self.register_buffer("gate", torch.ones(PATTERNS, labels))
 
     def forward(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
         """-> (B, L); what no gate lets in is not computed once learning is over."""
-        stacked, gate = self.stacked(said, pattern), self.gate[pattern]
+        joined, gate = self.joined(said, pattern), self.gate[pattern]
         if not self.training and not bool(gate.any()):
-            return stacked
-        return stacked + gate * self.correction(batch, said, pattern)
+            return joined
+        return joined + gate * self.correction(batch, said, pattern)
+
+    def joined(self, said: Tensor, pattern: Tensor) -> Tensor:
+        """What the correction starts from: (B, M, L) and (B,) -> (B, L)."""
+        stacked, pays = self.stacked(said, pattern), self.conjunction.pays[pattern]
+        return torch.where(pays, self.conjunction(said, pattern), stacked) if bool(pays.any()) else stacked
 
     def correction(self, batch: Batch, said: Tensor, pattern: Tensor) -> Tensor:
-        """What is added to the stack in full: (B, L); exactly 0 for a case with fewer than two modalities."""
+        """What is added to it in full: (B, L); exactly 0 for a case with fewer than two modalities."""
         raise NotImplementedError
 
 

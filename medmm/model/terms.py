@@ -38,23 +38,23 @@ def terms_of(text: str, word_of: Sequence[int], spans: Sequence[tuple[int, int]]
 class TermProbe(nn.Module):
     """A linear probe of a note's words and pairs of neighbours; fitted by learn, never by gradient."""
 
-    rarity: Tensor
+    counted: Tensor
     weight: Tensor
     bias: Tensor
 
     def __init__(self, labels: int) -> None:
         super().__init__()
-        self.register_buffer("rarity", torch.zeros(BUCKETS))
+        self.register_buffer("counted", torch.zeros(BUCKETS))
         self.register_buffer("weight", torch.zeros(labels, BUCKETS))
         self.register_buffer("bias", torch.zeros(labels))
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, L)."""
-        return torch.as_tensor(self.weighed(batch) @ self.weight.T + self.bias)
+        return torch.as_tensor(self.shares(batch) @ self.weight.T + self.bias)
 
-    def weighed(self, batch: Batch) -> Tensor:
-        """What stands in each note, the rare more than the common, as a vector of length 1: (B, BUCKETS)."""
-        return nn.functional.normalize(self.stand(batch) * self.rarity)
+    def shares(self, batch: Batch) -> Tensor:
+        """What stands in each note and counts, as a vector of length 1: (B, BUCKETS)."""
+        return nn.functional.normalize(self.stand(batch) * self.counted)
 
     def stand(self, batch: Batch) -> Tensor:
         """Which words and pairs stand in each note: (B, BUCKETS), 1 or 0. A pair is there if both its words are."""
@@ -71,7 +71,6 @@ class TermProbe(nn.Module):
             bag.scatter_(1, buckets.masked_fill(~there, BUCKETS), 1.0)
         return bag[:, :BUCKETS]
 
-    def learn(self, notes: int, standing: Tensor) -> None:
-        """Take the rarity of each bucket from how many of some notes it stands in (BUCKETS,): smooth IDF."""
-        rarity = ((1 + notes) / (1 + standing)).log() + 1
-        self.rarity.copy_(rarity * (standing >= _FEWEST))
+    def learn(self, standing: Tensor) -> None:
+        """Count what stands in several of some notes, given how many of them each bucket stands in (BUCKETS,)."""
+        self.counted.copy_(standing >= _FEWEST)
