@@ -475,7 +475,7 @@ def test_what_taught_copies_say_is_trusted_as_far_as_held_out_cases_say(loud: fl
 
     held_out = fit_head(head, cases, fold_of, np.zeros(len(cases), dtype=bool), multi_class=False)
 
-    copies = infer(Copies("image", head.probe.pool.without), cases)
+    copies = infer(Copies("image", head.probe.pool.without, len(LABELS)), cases)
     assert (head.trust >= 0.5).all() if trusted else (head.trust <= 0.25).all()
     if trusted:
         assert loss_of(held_out, cases.targets, False) < 0.7 * loss_of(0 * copies, cases.targets, False)
@@ -484,7 +484,7 @@ def test_what_taught_copies_say_is_trusted_as_far_as_held_out_cases_say(loud: fl
 def test_taught_copies_that_rank_well_are_trusted_though_they_say_too_much() -> None:
     cases = spoken(planted_cases(80, seed=1, loudness=(0.3, 0.3, 0.3)), loud=200, seed=3, noise=200)
     head = head_of_copies()
-    said = infer(Copies("image", head.probe.pool.without), cases)
+    said = infer(Copies("image", head.probe.pool.without, len(LABELS)), cases)
     assert loss_of(said, cases.targets, False) > 1  # worse than nothing, as they are
 
     held_out = fit_head(head, cases, np.arange(len(cases)) % 4, np.zeros(len(cases), dtype=bool), multi_class=False)
@@ -566,6 +566,52 @@ def test_a_plane_of_which_no_copy_speaks_does_not_count() -> None:
     silent_plane = case.image[:1].clone()
     silent_plane[:, WIDTHS.image :] = 0
     longer = replace(case, image=torch.cat([case.image, silent_plane]), place=torch.cat([case.place, case.place[:1]]))
-    copies = Copies("image", (WIDTHS.image, WIDTHS.image + len(LABELS)))
+    copies = Copies("image", (WIDTHS.image, WIDTHS.image + len(LABELS)), len(LABELS))
 
     torch.testing.assert_close(copies(collate([longer])), copies(collate([case])))
+
+
+def spotted(cases: Examples, seed: int, *, patches: int = 25) -> Examples:
+    """The same cases, of whose cells one alone is where a copy says that a label holds, if it does."""
+    rng = np.random.default_rng(seed)
+    features = []
+    for case, answers in zip(cases.features, cases.targets, strict=True):
+        said = torch.from_numpy(rng.normal(size=(patches, len(LABELS)))).float()
+        said[rng.integers(patches)] += 4 * (answers == 1)
+        image = case.image[:1].expand(patches, -1)
+        place = case.place[:1].expand(patches, -1)
+        features.append(replace(case, image=torch.cat([image, said.half()], dim=1), place=place))
+    return replace(cases, features=tuple(features))
+
+
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_what_shows_in_one_cell_is_found_by_the_largest_that_copies_say(multi_class: bool) -> None:
+    learnt, asked = (
+        spotted(planted_cases(150, seed=seed, loudness=(0, 0, 0), multi_class=multi_class), seed) for seed in (1, 2)
+    )
+    copies = Copies("image", (WIDTHS.image, WIDTHS.image + len(LABELS)), len(LABELS))
+    mean = infer(copies, asked)
+
+    fuse.fit_copies(copies, learnt, multi_class)
+
+    for label, answers in enumerate(asked.targets.T):
+        before, after = (roc_auc_score(answers, said[:, label]) for said in (mean, infer(copies, asked)))
+        assert after > before + 0.05
+        assert after > 0.9
+
+
+def test_the_largest_counts_for_little_where_the_mean_says_it_all() -> None:
+    cases = spoken(planted_cases(150, seed=1, loudness=(0, 0, 0)), 1.0, seed=3)
+    rng = np.random.default_rng(0)
+    features = []
+    for case in cases.features:  # one cell shouts of no matter what, and another takes it back
+        image = case.image.clone()
+        loud = torch.from_numpy(rng.normal(0, 5, size=len(LABELS))).half()
+        image[0, WIDTHS.image :] += loud
+        image[1, WIDTHS.image :] -= loud
+        features.append(replace(case, image=image))
+    copies = Copies("image", (WIDTHS.image, WIDTHS.image + len(LABELS)), len(LABELS))
+
+    fuse.fit_copies(copies, replace(cases, features=tuple(features)), multi_class=False)
+
+    assert (copies.weight[1] < 0.2 * copies.weight[0]).all()

@@ -153,7 +153,7 @@ def _rows(batch: Batch, rows: list[int]) -> Batch:
 
 @torch.inference_mode()
 def infer(network: nn.Module, examples: Examples, batch_size: int = 64, keep: Tensor | None = None) -> Tensor:
-    """What `network` says of each case, in eval mode: (N, L) on the CPU.
+    """What `network` says of each case, in eval mode: (N, L) on the CPU; (N, ..., L) of one that says more.
 
     Args:
         network: Batch -> (B, L).

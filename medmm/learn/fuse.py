@@ -31,7 +31,7 @@ from medmm.learn.stack import choose_ridge, fit_matrix, fit_shares, fit_temperat
 from medmm.learn.stage import Stage
 from medmm.model.batch import Batch
 from medmm.model.fusion import Corrected, CrossAttention, Fusion, Network, WeightedSum, centred, pattern_of
-from medmm.model.heads import Head, Probe, Textbook
+from medmm.model.heads import Copies, Head, Probe, Textbook
 from medmm.model.terms import TermProbe
 
 Tell = Callable[[str, Epoch], None]
@@ -104,7 +104,7 @@ def fit_head(head: Head, cases: Examples, fold_of: np.ndarray, held_back: np.nda
         stand = fit_words(head.terms, cases, fold_of, held_back, multi_class)
         said = _mixed(head.mix, stand, said, cases.targets, multi_class, losses_of)
     if head.copies is not None:
-        copies = infer(head.copies, cases)  # taught in company, alone they say too much
+        copies = fit_copies(head.copies, cases, multi_class)
         said = _mixed(head.trust, said, copies, cases.targets, multi_class, _scaled_losses)
     return said
 
@@ -166,6 +166,18 @@ def _scaled_losses(logits: Tensor, targets: Tensor, multi_class: bool) -> Tensor
         return losses_of(fit_temperature(logits, targets, _SCALE_RIDGE, multi_class=True) * logits, targets, True)
     weight, bias = fit_weights(logits[:, None], targets, False, _SCALE_RIDGE)
     return losses_of(weight * logits + bias, targets, False)
+
+
+def fit_copies(copies: Copies, cases: Examples, multi_class: bool) -> Tensor:
+    """Weigh the mean and the largest of what taught copies say, each of cases that it has not met: (N, L).
+
+    Taught in company they say too much alone, so that their scale is fitted too; the largest counts as far as it pays.
+    """
+    readings = infer(copies.cells, cases)
+    weight, bias = fit_weights(readings, cases.targets, multi_class, _STACK_RIDGE, towards=(1, 0))
+    copies.weight.copy_(weight)
+    copies.bias.copy_(bias)
+    return (weight * readings).sum(dim=1) + bias
 
 
 def fit_words(

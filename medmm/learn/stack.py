@@ -7,6 +7,8 @@ the weights are a matrix that is drawn towards the identity. N cases, S sources,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.optimize import minimize, minimize_scalar
@@ -22,24 +24,28 @@ _BIAS = 0.05
 _STEPS = 200
 
 
-def fit_weights(sources: Tensor, targets: Tensor, multi_class: bool, ridge: float) -> tuple[Tensor, Tensor]:
+def fit_weights(
+    sources: Tensor, targets: Tensor, multi_class: bool, ridge: float, towards: Sequence[float] | None = None
+) -> tuple[Tensor, Tensor]:
     """Fit weight (S, L) and bias (L,) by penalised maximum likelihood (L-BFGS-B).
 
     Args:
         sources: (N, S, L) logits.
         targets: (N, L), NaN where not stated.
         multi_class: softmax over L instead of L separate sigmoids.
-        ridge: penalty on (weight - 1)^2, in cases.
+        ridge: penalty on (weight - towards)^2, in cases.
+        towards: weight of each source that is drawn to; 1 if None.
     """
     x, y = sources.double().numpy(), targets.double().numpy()
     count, labels = x.shape[1], x.shape[2]
-    start = np.concatenate([np.ones(count * labels), np.zeros(labels)])
+    rest = np.ones((count, labels)) if towards is None else np.tile(np.array(towards)[:, None], (1, labels))
+    start = np.concatenate([rest.ravel(), np.zeros(labels)])
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = flat[:-labels].reshape(count, labels), flat[-labels:]
         value, slope = _loss(bias + (weight * x).sum(axis=1), y, multi_class)
-        value += ridge * ((weight - 1) ** 2).sum() + _BIAS * (bias**2).sum()
-        by_weight = (slope[:, None] * x).sum(axis=0) + 2 * ridge * (weight - 1)
+        value += ridge * ((weight - rest) ** 2).sum() + _BIAS * (bias**2).sum()
+        by_weight = (slope[:, None] * x).sum(axis=0) + 2 * ridge * (weight - rest)
         return value, np.concatenate([by_weight.ravel(), slope.sum(axis=0) + 2 * _BIAS * bias])
 
     bounds = [(0.0, None)] * (count * labels) + [(None, None)] * labels

@@ -165,21 +165,46 @@ class Probe(nn.Module):
         return torch.as_tensor(features @ self.weight.T + self.bias)
 
 
-class Copies(nn.Module):
-    """What taught copies of an encoder say of a case: the mean over its patches or word pieces, see Taught."""
+class Cells(nn.Module):
+    """What taught copies of an encoder say of a case's patches or word pieces, see Taught: the mean, and the largest.
+
+    A copy is taught by the mean. What is small, a nodule, moves the mean of a film's cells less than the film's other
+    cells do, and is still where the copy says most.
+    """
 
     def __init__(self, modality: str, channels: Channels) -> None:
         super().__init__()
         self.modality, self.channels = modality, channels
 
     def forward(self, batch: Batch) -> Tensor:
-        """-> (B, L); a plane of a volume encoder, of which no copy speaks, does not count."""
+        """-> (B, 2, L); a plane of a volume encoder, of which no copy speaks, does not count."""
         tokens, mask = (
             (batch.note, batch.note_mask) if self.modality == "note" else (batch.image, batch.image_mask & ~batch.prior)
         )
         said = tokens[..., slice(*self.channels)]
         counts = (mask & (said != 0).any(dim=-1))[..., None]
-        return torch.as_tensor((said * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1))
+        mean = (said * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+        if not said.shape[1]:
+            return torch.stack([mean, mean], dim=1)
+        largest = said.masked_fill(~counts, -torch.inf).amax(dim=1)
+        return torch.stack([mean, largest.masked_fill(~counts.any(dim=1), 0)], dim=1)
+
+
+class Copies(nn.Module):
+    """What taught copies say of a case, their mean and their largest weighed label by label."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, modality: str, channels: Channels, labels: int) -> None:
+        super().__init__()
+        self.cells = Cells(modality, channels)
+        self.register_buffer("weight", torch.tensor([1.0, 0.0])[:, None].repeat(1, labels))
+        self.register_buffer("bias", torch.zeros(labels))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """-> (B, L)."""
+        return torch.as_tensor((self.weight * self.cells(batch)).sum(dim=1) + self.bias)
 
 
 class Head(nn.Module):
@@ -197,7 +222,7 @@ class Head(nn.Module):
         self.probe = Probe(modality, widths, labels)
         self.terms = TermProbe(labels) if modality == "note" else None
         channels = widths.copies(modality)
-        self.copies = Copies(modality, channels) if channels[1] else None
+        self.copies = Copies(modality, channels, labels) if channels[1] else None
         if self.terms is not None:
             self.register_buffer("mix", torch.full((labels,), 0.5))
         if self.copies is not None:
