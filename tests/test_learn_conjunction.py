@@ -183,3 +183,10 @@ def test_a_gain_is_shown_by_patients_and_not_by_one_of_them() -> None:
     assert not shown(by_patient(lucky, patients(20)))
     assert not shown(by_patient(steady, ["the same"] * 20))
     assert not shown(np.zeros(0))
+
+
+def test_the_best_of_many_tries_must_gain_more() -> None:
+    gain = 0.2 + np.tile([-1.0, 1.0], 50)
+
+    assert shown(gain)
+    assert not shown(gain, tries=60)

@@ -25,8 +25,8 @@ _RULES = {
     "concat": "the textbook’s concatenation: a linear layer over the note’s CLS, pooled image features and the record",
     "weighted_sum": "a head for each modality; their probabilities averaged with shares for each pattern",
     "product": "a head for each modality; a product of experts",
-    "gated": "a head for each modality, stacked, and a gate that reweighs them case by case",
-    "cross_attention": "a head for each modality, stacked, and cross-attention between their tokens, as far as it pays",
+    "gated": "a head for each modality, stacked or in conjunction, and a gate that reweighs them case by case",
+    "cross_attention": "a head for each modality, stacked or in conjunction, and cross-attention, as far as it pays",
 }
 
 

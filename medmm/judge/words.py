@@ -70,7 +70,7 @@ def single_sides(report: Report) -> tuple[str, ...]:
 def kept(gate: float) -> str:
     """A gate in [0, 1] in words."""
     if gate <= 0:
-        return "none: validation cases did not pay for it, so the answer is the late ensemble’s"
+        return "none: validation patients did not pay for it"
     if gate < 1:
         return f"{100 * gate:.0f} % of it"
     return "all of it"

@@ -90,7 +90,7 @@ def fit_joint(sources: np.ndarray, answers: np.ndarray, first: Sequence[bool]) -
 
 
 def choose_joint(
-    sources: np.ndarray, answers: np.ndarray, fold_of: np.ndarray, patients: Sequence[str]
+    sources: np.ndarray, answers: np.ndarray, fold_of: np.ndarray, patients: Sequence[str], labels: int = 1
 ) -> Joint | None:
     """The conjunction of the two parties that held-out folds like best; None unless its patients show that it pays.
 
@@ -102,6 +102,8 @@ def choose_joint(
         answers: (N,), NaN where not stated.
         fold_of: (N,) fold of each case.
         patients: (N,) whose it is.
+        labels: how many labels are asked this; the more, and the more ways to make two parties, the more a gain by luck
+            is to be expected.
     """
     told = np.isfinite(answers)
     sources, answers, fold_of = sources[told], answers[told], fold_of[told]
@@ -111,7 +113,7 @@ def choose_joint(
     together = _held_out(sources, answers, fold_of, [True] * sources.shape[1])
     losses = {first: _held_out(sources, answers, fold_of, first) for first in _ways(sources.shape[1])}
     best = min(losses, key=lambda first: float(losses[first].sum()))
-    if not shown(by_patient(together - losses[best], who)):
+    if not shown(by_patient(together - losses[best], who), len(losses) * labels):
         return None
     return fit_joint(sources, answers, best)
 

@@ -233,7 +233,7 @@ def fit_conjunction(body: Fusion, heard: Tensor, train: Examples) -> None:
         fold_of = folds_by_patient(cases.patients, _INNER_FOLDS, 0)
         sources, targets = (one.double().numpy() for one in (heard[rows][:, keep], cases.targets))
         for label in range(body.labels):
-            joint = choose_joint(sources[..., label], targets[:, label], fold_of, cases.patients)
+            joint = choose_joint(sources[..., label], targets[:, label], fold_of, cases.patients, body.labels)
             if joint is not None:
                 conjunction.party_weight[pattern, ..., label][:, keep] = torch.from_numpy(joint.party_weight).float()
                 conjunction.party_bias[pattern, :, label] = torch.from_numpy(joint.bias)

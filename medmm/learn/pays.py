@@ -17,9 +17,14 @@ def by_patient(gain: np.ndarray, patients: Sequence[str]) -> np.ndarray:
     return np.bincount(patient, weights=gain)
 
 
-def shown(gain: np.ndarray) -> bool:
-    """Whether what each patient gains shows that patients gain: Student's t, one-sided, 5 %. Two are needed."""
+def shown(gain: np.ndarray, tries: int = 1) -> bool:
+    """Whether what each patient gains shows that patients gain: Student's t, one-sided, 5 %. Two are needed.
+
+    Args:
+        gain: one number a patient.
+        tries: how many things were tried, of which this is the best; the 5 % are shared out among them (Bonferroni).
+    """
     if len(gain) < 2:
         return False
     error = gain.std(ddof=1) / len(gain) ** 0.5
-    return bool(gain.mean() > scipy.stats.t.ppf(1 - _DOUBT, len(gain) - 1) * error)
+    return bool(gain.mean() > scipy.stats.t.ppf(1 - _DOUBT / tries, len(gain) - 1) * error)
