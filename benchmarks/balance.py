@@ -27,7 +27,8 @@ from medmm.config import RunConfig, TrainingConfig
 from medmm.judge.metrics import auroc
 from medmm.learn.encode import encode_cohort
 from medmm.learn.fit import Examples, infer, loss_of
-from medmm.learn.fuse import choose_gates, fit_heads, fit_stack, stacked_ensemble
+from medmm.learn.fuse import choose_gates, fit_stack, stacked_ensemble
+from medmm.learn.heads import fit_heads
 from medmm.learn.split import folds_by_patient
 from medmm.model.batch import Batch
 from medmm.model.encode import Encoders

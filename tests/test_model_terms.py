@@ -8,7 +8,7 @@ import torch
 
 from medmm.judge.metrics import auroc
 from medmm.learn.fit import Examples, infer
-from medmm.learn.fuse import fit_head
+from medmm.learn.heads import fit_head
 from medmm.model.batch import Batch, Features, collate
 from medmm.model.heads import Head
 from medmm.model.terms import BUCKETS, TermProbe, terms_of

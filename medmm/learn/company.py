@@ -18,7 +18,8 @@ from medmm.case import MODALITIES
 from medmm.config import CohortConfig, RunConfig
 from medmm.learn.encode import EncodedRow
 from medmm.learn.examples import examples_of
-from medmm.learn.fuse import fit_heads, fit_stack
+from medmm.learn.fuse import fit_stack
+from medmm.learn.heads import fit_heads
 from medmm.model.encode import Encoders
 from medmm.model.folder import build_network
 from medmm.model.fusion import Fusion, pattern_of
