@@ -410,9 +410,8 @@ def test_mixed_precision_learns_and_leaves_a_model_that_says_the_same_when_loade
     losses = [[epoch["train_loss"] for epoch in epochs] for epochs in (exact, coarse)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
     assert losses[0] != losses[1]
-    assert {weights.dtype for weights in Model.load(tmp_path / "model").network.state_dict().values()} == {
-        torch.float32
-    }
+    weights = Model.load(tmp_path / "model").network.state_dict().values()
+    assert {one.dtype for one in weights if one.is_floating_point()} == {torch.float32}
     assert np.isfinite(done.comparison.systems["fused"]).all()
 
 

@@ -92,10 +92,10 @@ def fit_joint(sources: np.ndarray, answers: np.ndarray, first: Sequence[bool]) -
 def choose_joint(
     sources: np.ndarray, answers: np.ndarray, fold_of: np.ndarray, patients: Sequence[str], labels: int = 1
 ) -> Joint | None:
-    """The conjunction of the two parties that held-out folds like best; None unless its patients show that it pays.
+    """The conjunction of the two parties that fit best; None unless held-out patients show that it pays.
 
     It is compared with all sides in one party, which is a stack whose chances end at two bounds, as calibration may
-    give it anyway.
+    give it anyway. What gains nothing on the cases that it was fitted to is not asked on others.
 
     Args:
         sources: (N, S) logits, S at least 2.
@@ -110,12 +110,15 @@ def choose_joint(
     who = [patient for patient, yes in zip(patients, told, strict=True) if yes]
     if not len(answers) or answers.min() == answers.max():
         return None
-    together = _held_out(sources, answers, fold_of, [True] * sources.shape[1])
-    losses = {first: _held_out(sources, answers, fold_of, first) for first in _ways(sources.shape[1])}
-    best = min(losses, key=lambda first: float(losses[first].sum()))
-    if not shown(by_patient(together - losses[best], who), len(losses) * labels):
+    one_party, ways = (True,) * sources.shape[1], list(_ways(sources.shape[1]))
+    fitted = {first: fit_joint(sources, answers, first) for first in (one_party, *ways)}
+    losses = {first: _losses(joint.say(sources), answers) for first, joint in fitted.items()}
+    best = min(ways, key=lambda first: float(losses[first].sum()))
+    tries = len(ways) * labels
+    if not shown(by_patient(losses[one_party] - losses[best], who), tries):
         return None
-    return fit_joint(sources, answers, best)
+    before, after = (_held_out(sources, answers, fold_of, first) for first in (one_party, best))
+    return fitted[best] if shown(by_patient(before - after, who), tries) else None
 
 
 def _held_out(sources: np.ndarray, answers: np.ndarray, fold_of: np.ndarray, first: Sequence[bool]) -> np.ndarray:
@@ -124,7 +127,12 @@ def _held_out(sources: np.ndarray, answers: np.ndarray, fold_of: np.ndarray, fir
     for fold in np.unique(fold_of):
         outside = fold_of == fold
         chance[outside] = fit_joint(sources[~outside], answers[~outside], first).say(sources[outside])
-    return -np.log(np.where(answers == 1, chance, 1 - chance))
+    return _losses(chance, answers)
+
+
+def _losses(chance: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Log loss of each case (N,)."""
+    return np.asarray(-np.log(np.where(answers == 1, chance, 1 - chance)))
 
 
 def _ways(sides: int) -> Iterator[tuple[bool, ...]]:
