@@ -140,7 +140,6 @@ def test_a_pattern_of_sides_that_do_not_make_two_parties_keeps_its_stack(kind: s
     pays = rule.conjunction.pays.all(dim=1)
     assert pays[[3, 5, ALL]].all()  # those with the film and something else
     assert not rule.conjunction.pays[[0, IMAGE, NOTE, 4, 6]].any()  # note and record speak of the same history
-    assert PATTERNS == 8
 
 
 def test_the_network_says_what_was_fitted_and_without_two_sides_what_the_stack_says() -> None:
@@ -160,7 +159,7 @@ def test_the_network_says_what_was_fitted_and_without_two_sides_what_the_stack_s
         each = torch.full((len(said),), pattern)
         if pattern == ALL:
             np.testing.assert_allclose(
-                rule.joined(shown_sides, each)[:, 0].numpy(), logit(joint.say(sources)), atol=0.3
+                rule.joined(shown_sides, each)[:, 0].numpy(), logit(joint.say(sources)), atol=1e-3
             )
         elif int(modalities_of(pattern).sum()) < 2:
             assert torch.equal(rule.joined(shown_sides, each), rule.stacked(shown_sides, each))
