@@ -34,8 +34,14 @@ BOTH = taught(image="last_blocks", note="last_blocks")
 
 
 @pytest.fixture(scope="module")
-def prepared(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return prepare(read_cohort(sample), BOTH, tmp_path_factory.mktemp("views"), Diary(), workers=1)
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of the cases and of their views."""
+    return tmp_path_factory.mktemp("views")
+
+
+@pytest.fixture(scope="module")
+def prepared(sample: Path, views: Path) -> Prepared:
+    return prepare(read_cohort(sample), BOTH, views, Diary(), workers=1)
 
 
 def adapted(prepared: Prepared, run: RunConfig, work: Path) -> tuple[Encoders, Chosen]:
@@ -172,16 +178,18 @@ def test_adapters_change_what_is_taught_and_leave_plain_weights(prepared: Prepar
     assert any(not torch.equal(value, words[name]) for name, value in upper.items())
 
 
-def test_computing_again_what_was_not_kept_teaches_the_same(prepared: Prepared, tmp_path: Path) -> None:
-    kept, _ = adapted(prepared, taught(image="last_blocks"), tmp_path / "kept")
-    again, _ = adapted(prepared, taught(image="last_blocks", checkpointing=True), tmp_path / "again")
+def test_computing_again_what_was_not_kept_teaches_the_same(
+    prepared: Prepared, done: tuple[Encoders, Chosen], tmp_path: Path
+) -> None:
+    kept, _ = done
+    again, _ = adapted(prepared, taught(image="last_blocks", checkpointing=True), tmp_path)
 
     for one, other in zip(kept.image.taught[0].parameters(), again.image.taught[0].parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_a_model_keeps_what_its_encoders_were_taught(sample: Path, tmp_path: Path) -> None:
-    run = train_small(sample, tmp_path / "run", tmp_path / "views", run=taught(image="last_blocks", note="lora"))
+def test_a_model_keeps_what_its_encoders_were_taught(sample: Path, views: Path, tmp_path: Path) -> None:
+    run = train_small(sample, tmp_path / "run", views, run=taught(image="last_blocks", note="lora"))
 
     loaded = Model.load(run.out / "model")
 
