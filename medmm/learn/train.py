@@ -62,6 +62,8 @@ class Prepared:
     cases: tuple[EncodedRow, ...]
     """Those that could be read, in the order of their rows."""
     refused: tuple[DataError, ...]
+    workers: int | None = None
+    """Processes that decode a study once more; one a core if None."""
 
     @property
     def patients(self) -> list[str]:
@@ -181,7 +183,7 @@ def _train_model(
     if is_main():
         card = _card(prepared, parts, run, learned)
         cases, seed = prepared.by_part(parts)["train"], run.training.seed
-        typical = typical_of(prepared.cohort, cases, prepared.encoders, prepared.cache, seed)
+        typical = typical_of(prepared.cohort, cases, prepared.encoders, prepared.cache, seed, prepared.workers)
         model = Model.save(out / "model", card, learned.network, learned.encoders, _likeness(learned, run), typical)
         memory = _memory(learned, run)
         if memory is not None:
@@ -202,7 +204,7 @@ def prepare(cohort: Cohort, run: RunConfig, cache: Path, listener: Listener, wor
         mine = replace(cohort, rows=tuple(share(cohort.rows)))
         encode_cohort(mine, encoders, cache, listener.encoded, workers, run.adapt)
     encoded = encode_cohort(cohort, encoders, cache, listener.encoded, workers, run.adapt)
-    return Prepared(cohort, encoders, FeatureCache(cache, encoders), encoded.cases, encoded.refused)
+    return Prepared(cohort, encoders, FeatureCache(cache, encoders), encoded.cases, encoded.refused, workers)
 
 
 def learn_parts(prepared: Prepared, parts: Sequence[Part], run: RunConfig, work: Path, listener: Listener) -> Learned:

@@ -23,7 +23,12 @@ _PICTURES = 128
 
 
 def typical_of(
-    cohort: Cohort, cases: Sequence[EncodedRow], encoders: Encoders, cache: FeatureCache, seed: int
+    cohort: Cohort,
+    cases: Sequence[EncodedRow],
+    encoders: Encoders,
+    cache: FeatureCache,
+    seed: int,
+    workers: int | None = None,
 ) -> Typical | None:
     """The mean over pictures of training cases; None if none of them can be read.
 
@@ -33,6 +38,7 @@ def typical_of(
         encoders: the trunk of their image encoder is asked.
         cache: where the mean is kept, so that a run that goes on reads nothing again.
         seed: of the draw.
+        workers: processes that read; one a core if None.
     """
     drawn = np.random.default_rng(seed).permutation(len(cases))
     chosen: list[EncodedRow] = []
@@ -45,15 +51,17 @@ def typical_of(
     key = cache.key(b"typical" + hashlib.sha256(names.encode()).digest())
     if cache.has(key):
         return Typical(cache.maps(key, range(VIEWS), [0] * VIEWS).float())
-    typical = Typical.of(_seen(cohort, chosen, encoders))
+    typical = Typical.of(_seen(cohort, chosen, encoders, workers))
     if typical is not None:
         cache.keep_maps(key, typical.maps[:, None])
     return typical
 
 
-def _seen(cohort: Cohort, chosen: Sequence[EncodedRow], encoders: Encoders) -> Iterator[tuple[int, Tensor]]:
+def _seen(
+    cohort: Cohort, chosen: Sequence[EncodedRow], encoders: Encoders, workers: int | None
+) -> Iterator[tuple[int, Tensor]]:
     """The view of each picture, and what the trunk makes of it (C, N, N)."""
-    read = read_cases(cohort, [one.row for one in chosen], enough=pixels_for(encoders.image.size))
+    read = read_cases(cohort, [one.row for one in chosen], workers, pixels_for(encoders.image.size))
     for one, (_, case) in zip(chosen, read, strict=True):
         if isinstance(case, Case) and case.study is not None and one.case.study is not None:
             flat = [one.case.study.images[number].picture for number in one.case.study.flat]
