@@ -65,6 +65,15 @@ def test_a_finding_in_one_cell_of_many_is_learnt_better_than_by_the_mean_of_all(
     assert loss(both, *new).item() < loss(mean, *new).item() - 0.1
 
 
+def test_classes_that_exclude_each_other_are_taught_by_the_mean_alone() -> None:
+    cells, answers = films(100, 0)
+
+    classes = learnt(student(multi_class=True, labels=2), cells, torch.cat([answers, 1 - answers], dim=1))
+
+    assert classes.head.weight.abs().max() > 0
+    assert torch.equal(classes.share, torch.zeros(2))
+
+
 def test_before_it_has_learnt_a_student_says_what_its_company_says() -> None:
     cells, _ = films(6, 0)
     for multi_class, answers in ((False, torch.ones(6, 3)), (True, torch.eye(3).repeat(2, 1))):

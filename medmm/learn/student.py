@@ -22,6 +22,7 @@ class Student(nn.Module):
 
     The head is heard as `Cells` will hear it, in the mean over the cells and where it says most, of which each label
     learns a share that begins at nothing: a nodule is few of a film's cells, and a mean alone teaches little of it.
+    Classes that exclude each other are told by the whole picture, and the mean alone teaches them.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Student(nn.Module):
         self.head = nn.Linear(width, labels)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.share = nn.Parameter(torch.zeros(labels))
+        self.share = nn.Parameter(torch.zeros(labels), requires_grad=not multi_class)
 
     def forward(self, targets: Tensor, company: Tensor, **inputs: Tensor) -> Tensor:
         """-> the mean loss of a batch."""
