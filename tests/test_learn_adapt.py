@@ -34,14 +34,8 @@ BOTH = taught(image="last_blocks", note="last_blocks")
 
 
 @pytest.fixture(scope="module")
-def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache of the cases and of their views."""
-    return tmp_path_factory.mktemp("views")
-
-
-@pytest.fixture(scope="module")
-def prepared(sample: Path, views: Path) -> Prepared:
-    return prepare(read_cohort(sample), BOTH, views, Diary(), workers=1)
+def prepared(sample: Path, features: Path) -> Prepared:
+    return prepare(read_cohort(sample), BOTH, features, Diary(), workers=1)
 
 
 def adapted(prepared: Prepared, run: RunConfig, work: Path) -> tuple[Encoders, Chosen]:
@@ -188,8 +182,8 @@ def test_computing_again_what_was_not_kept_teaches_the_same(
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_a_model_keeps_what_its_encoders_were_taught(sample: Path, views: Path, tmp_path: Path) -> None:
-    run = train_small(sample, tmp_path / "run", views, run=taught(image="last_blocks", note="lora"))
+def test_a_model_keeps_what_its_encoders_were_taught(sample: Path, features: Path, tmp_path: Path) -> None:
+    run = train_small(sample, tmp_path / "run", features, run=taught(image="last_blocks", note="lora"))
 
     loaded = Model.load(run.out / "model")
 

@@ -89,9 +89,9 @@ def test_who_is_alone_is_taught_the_answers_themselves(encoders: Encoders) -> No
 
 
 @pytest.fixture(scope="module")
-def prepared(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepared(sample: Path, features: Path) -> Prepared:
     run = dials().model_copy(update={"adapt": TAUGHT})
-    return prepare(read_cohort(sample), run, tmp_path_factory.mktemp("views"), Diary(), workers=1)
+    return prepare(read_cohort(sample), run, features, Diary(), workers=1)
 
 
 def test_a_copy_begins_where_the_other_sides_end(prepared: Prepared, tmp_path: Path) -> None:

@@ -14,12 +14,7 @@ from medmm.learn.local import at_prevalence, estimate_prevalence, refitted
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from pipelines.calibrate import calibrate_model
-from tests.cohorts import Diary, Run, copy_cohort, table, train_small
-
-
-@pytest.fixture(scope="module")
-def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train_small(sample, tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("features"))
+from tests.cohorts import Diary, Run, copy_cohort, table
 
 
 def place(prevalence: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,9 +65,9 @@ def test_at_another_prevalence_probabilities_move_as_bayes_says_and_calls_stay(r
         assert local.card.thresholds[other] == pytest.approx(model.card.thresholds[other])
 
 
-def test_local_answers_choose_anew_and_what_was_learnt_stays(run: Run, sample: Path, tmp_path: Path) -> None:
+def test_local_answers_choose_anew_and_what_was_learnt_stays(run: Run, features: Path) -> None:
     model = run.trained.model
-    local = refitted(model, run.cohort, tmp_path, Diary().encoded, workers=1)
+    local = refitted(model, run.cohort, features, Diary().encoded, workers=1)
     assert local.card.limits.keys() == model.card.limits.keys()
     assert len(local.case_ids) == len(run.cohort.rows) - len(run.trained.refused)
     stated = [row.targets[model.labels[0]] for row in run.cohort.rows]
@@ -82,14 +77,18 @@ def test_local_answers_choose_anew_and_what_was_learnt_stays(run: Run, sample: P
         assert torch.equal(local.network.body.state_dict()[name], value)
 
 
-def test_what_local_patients_chose_is_not_judged_on_them(run: Run, sample: Path, tmp_path: Path) -> None:
-    calibrate_model(run.out, sample, tmp_path, workers=1)
+def test_what_local_patients_chose_is_not_judged_on_them(
+    run: Run, sample: Path, features: Path, tmp_path: Path
+) -> None:
+    calibrate_model(run.out, sample, tmp_path, cache=features, workers=1)
     parts = {row["case_id"]: row["part"] for row in table(tmp_path / "split.csv")}
     assert set(parts.values()) == {"validation"}
     assert len(parts) == len(run.cohort.rows) - len(run.trained.refused)
 
 
-def test_a_cohort_without_labels_moves_the_prevalence_only(run: Run, sample: Path, tmp_path: Path) -> None:
+def test_a_cohort_without_labels_moves_the_prevalence_only(
+    run: Run, sample: Path, features: Path, tmp_path: Path
+) -> None:
     def unanswered(rows: list[dict[str, str]]) -> list[dict[str, str]]:
         return [{name: cell for name, cell in row.items() if name not in run.cohort.labels} for row in rows]
 
@@ -97,7 +96,7 @@ def test_a_cohort_without_labels_moves_the_prevalence_only(run: Run, sample: Pat
     settings = (bare / "cohort.toml").read_text().split("\n")
     kept = [line for line in settings if not line.startswith(("columns", "[labels]"))]
     (bare / "cohort.toml").write_text("\n".join(kept))
-    moved = calibrate_model(run.out, bare, tmp_path / "local", workers=1)
+    moved = calibrate_model(run.out, bare, tmp_path / "local", cache=features, workers=1)
     assert moved.card.prevalence != run.trained.model.card.prevalence
     assert torch.equal(moved.network.scale, run.trained.model.network.scale)
 
