@@ -1,11 +1,12 @@
 """How cases teach an encoder: the tail of the image network, the upper layers of the text network.
 
 B cases, F pictures or notes, K cells of a picture or T word pieces of a note, C channels of a trunk's map, N a side of
-it, G cells a side of the encoder's grid, W numbers of a word piece.
+it, W numbers of a word piece.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -85,7 +86,7 @@ class ImageLesson:
         return tail
 
     def batch(self, cases: Sequence[EncodedCase]) -> dict[str, Tensor]:
-        """Maps (F, C, N, N), where in each the picture lies (F, G, G), and whose it is (F,), from 0 to B - 1."""
+        """Maps (F, C, N, N), which cells lie on the picture (F, K), and whose it is (F,), from 0 to B - 1."""
         maps, inside, owner = [], [], []
         for number, case in enumerate(cases):
             study = case.study
@@ -97,16 +98,16 @@ class ImageLesson:
             maps.append(self.cache.maps(study.maps, views, shown))
             for place in shown:
                 layout = study.images[study.flat[place]]
-                covered = torch.zeros(layout.grid).flatten()
+                covered = torch.zeros(math.prod(layout.grid))
                 covered[list(layout.cells)] = 1
-                inside.append(covered.reshape(layout.grid))
+                inside.append(covered)
                 owner.append(number)
         return {"maps": torch.cat(maps).float(), "inside": torch.stack(inside), "owner": torch.tensor(owner)}
 
     def cells(self, taught: nn.Module, **inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Those that lie on a picture count."""
         made = taught(inputs["maps"].contiguous(memory_format=torch.channels_last))
-        return made.flatten(2).transpose(1, 2), inputs["inside"].flatten(1), inputs["owner"]
+        return made.flatten(2).transpose(1, 2), inputs["inside"], inputs["owner"]
 
     def seen(self, case: EncodedCase, taught: Sequence[Taught]) -> EncodedCase:
         """Study and prior, each flat picture in all its turnings and not as a view."""
