@@ -168,8 +168,8 @@ class Probe(nn.Module):
 class Cells(nn.Module):
     """What taught copies of an encoder say of a case's patches or word pieces, see Taught: the mean, and the largest.
 
-    A copy is taught by the mean. What is small, a nodule, moves the mean of a film's cells less than the film's other
-    cells do, and is still where the copy says most.
+    What is small, a nodule, moves the mean of a film's cells less than the film's other cells do, and is still where
+    the copy says most. A Student is taught by both.
     """
 
     def __init__(self, modality: str, channels: Channels) -> None:
