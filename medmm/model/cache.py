@@ -109,10 +109,11 @@ class FeatureCache:
         self._save(key, {_MAPS: maps, **kept}, {"trunks": _flips_of(trunks)})
 
     def trunks(self, key: str) -> tuple[Trunk, ...]:
-        """What the trunk made of each flat picture of a study that was kept with its trunks."""
-        from safetensors.torch import load
+        """What the trunk made of each flat picture of a study that was kept with its trunks; its views are not read."""
+        from safetensors import safe_open
 
-        tensors = load(self.shelf.path(key).read_bytes())
+        with safe_open(self.shelf.path(key), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name != _MAPS}  # noqa: SIM118  # no dict
         said = json.loads(tensors.pop(_SAID).numpy().tobytes())
         return tuple(trunk for trunk in _trunks_of(tensors, said, self.device) if trunk is not None)
 
