@@ -6,7 +6,6 @@ it, W numbers of a word piece.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -98,9 +97,7 @@ class ImageLesson:
             maps.append(self.cache.maps(study.maps, views, shown))
             for place in shown:
                 layout = study.images[study.flat[place]]
-                covered = torch.zeros(math.prod(layout.grid))
-                covered[list(layout.cells)] = 1
-                inside.append(covered)
+                inside.append(torch.from_numpy(layout.placement.covered(layout.grid)).float())
                 owner.append(number)
         return {"maps": torch.cat(maps).float(), "inside": torch.stack(inside), "owner": torch.tensor(owner)}
 
