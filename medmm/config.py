@@ -280,8 +280,8 @@ class AdaptConfig(Dials):
     learning_rate: float = Field(3e-4, gt=0)
     """Reached evenly over the first epoch; from there it falls to 0 as a cosine."""
     in_company: bool = False
-    """Teach a copy the answers that it and the other sides give together, instead of those from its own side alone: for
-    labels that need two sides at once, such as a finding and a history."""
+    """Teach a copy what the other sides leave open, instead of the answers from its own side alone: for labels that
+    need two sides at once, such as a finding and a history."""
     checkpointing: bool = False
     """Compute again on the way back what lies between layers: less memory, more time."""
 

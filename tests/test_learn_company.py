@@ -94,7 +94,7 @@ def prepared(sample: Path, features: Path) -> Prepared:
     return prepare(read_cohort(sample), run, features, Diary(), workers=1)
 
 
-def test_what_the_other_sides_know_a_copy_is_not_blamed_for(prepared: Prepared, tmp_path: Path) -> None:
+def test_a_copy_begins_where_the_other_sides_end(prepared: Prepared, tmp_path: Path) -> None:
     labels = LabelColumns(columns=("pneumonia",))
     cohort = prepared.cohort.config.model_copy(update={"labels": labels})
     run = dials().model_copy(update={"adapt": TAUGHT})

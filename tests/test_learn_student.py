@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from medmm.learn.company import Joined
 from medmm.learn.fit import loss_of
 from medmm.learn.student import Student
 
@@ -17,8 +15,8 @@ def as_they_are(taught: nn.Module, cells: Tensor, counts: Tensor, owner: Tensor)
     return taught(cells), counts, owner
 
 
-def student(multi_class: bool = False, labels: int = 1, joined: Joined | None = None) -> Student:
-    return Student(nn.Identity(), as_they_are, WIDTH, labels, multi_class, joined)
+def student(multi_class: bool = False, labels: int = 1) -> Student:
+    return Student(nn.Identity(), as_they_are, WIDTH, labels, multi_class)
 
 
 def spoken(labels: int = 1) -> Student:
@@ -40,18 +38,18 @@ def films(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return cells, answers
 
 
-def loss(of: Student, cells: Tensor, answers: Tensor, company: Tensor | None = None) -> Tensor:
-    ones, beside = torch.ones(cells.shape[:2]), torch.zeros_like(answers) if company is None else company
-    loss: Tensor = of(answers, beside, cells=cells, counts=ones, owner=torch.arange(len(cells)))
+def loss(of: Student, cells: Tensor, answers: Tensor) -> Tensor:
+    ones = torch.ones(cells.shape[:2])
+    loss: Tensor = of(answers, torch.zeros_like(answers), cells=cells, counts=ones, owner=torch.arange(len(cells)))
     return loss
 
 
-def learnt(of: Student, cells: Tensor, answers: Tensor, company: Tensor | None = None) -> Student:
+def learnt(of: Student, cells: Tensor, answers: Tensor) -> Student:
     torch.manual_seed(0)
     optimizer = torch.optim.AdamW([one for one in of.parameters() if one.requires_grad], lr=0.03)
     for _ in range(300):
         optimizer.zero_grad()
-        torch.autograd.backward(loss(of.train(), cells, answers, company))
+        torch.autograd.backward(loss(of.train(), cells, answers))
         optimizer.step()
     return of.eval()
 
@@ -76,54 +74,7 @@ def test_classes_that_exclude_each_other_are_taught_by_the_mean_alone() -> None:
     assert torch.equal(classes.share, torch.zeros(2))
 
 
-def histories(findings: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Of each film a history that its company half knows: its log-odds of the label (B, 1), and the answers (B, 1)."""
-    random = torch.Generator().manual_seed(seed)
-    there = torch.randint(2, findings.shape, generator=random).float()
-    evidence = 4 * there - 2 + 1.5 * torch.randn(there.shape, generator=random)
-    return evidence - 0.7, findings * there
-
-
-def finding_told(by: Student, cells: Tensor, findings: Tensor) -> float:
-    """How well what a student says of films alone tells those with the finding."""
-    said = by.head(cells)
-    own = said.mean(dim=1) + by.share * said.amax(dim=1)
-    return float(roc_auc_score(findings[:, 0], own.detach()[:, 0]))
-
-
-def test_a_finding_that_counts_with_a_history_alone_is_learnt_from_the_films_whose_history_lets_it_count() -> None:
-    cells, findings = films(150, 0)
-    company, answers = histories(findings, 1)
-    joined = student(joined=Joined(company))
-
-    apart, added, both = (
-        finding_told(learnt(one, cells, answers, beside), *films(1000, 2))
-        for one, beside in ((student(), None), (student(), company), (joined, company))
-    )
-
-    assert both > 0.9
-    assert both > added > apart
-
-
-def test_what_the_film_tells_alone_is_learnt_in_any_company() -> None:
-    cells, findings = films(400, 0)
-    company, _ = histories(findings, 1)
-
-    joined = learnt(student(joined=Joined(company)), cells, findings, company)
-
-    assert finding_told(joined, *films(1000, 2)) > 0.95
-
-
-def test_a_company_that_knows_nothing_of_a_case_does_no_harm() -> None:
-    cells, findings = films(400, 0)
-    nothing = torch.zeros_like(findings)
-
-    joined = learnt(student(joined=Joined(nothing)), cells, findings, nothing)
-
-    assert finding_told(joined, *films(1000, 2)) > 0.95
-
-
-def test_before_it_has_learnt_a_student_whose_answers_are_added_says_what_its_company_says() -> None:
+def test_before_it_has_learnt_a_student_says_what_its_company_says() -> None:
     cells, _ = films(6, 0)
     for multi_class, answers in ((False, torch.ones(6, 3)), (True, torch.eye(3).repeat(2, 1))):
         company = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))

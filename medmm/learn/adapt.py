@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from medmm.config import CohortConfig, RunConfig
 from medmm.errors import ConfigError
-from medmm.learn.company import Joined, company
+from medmm.learn.company import company
 from medmm.learn.course import Course, Material, is_over, pursue
 from medmm.learn.encode import EncodedRow
 from medmm.learn.fit import Epoch
@@ -110,8 +110,7 @@ def _teach(
     taught = lesson.copy()
     home = next(taught.parameters()).device
     multi_class = cohort.labels is not None and cohort.labels.multi_class
-    joined = Joined(others) if run.adapt.in_company and not multi_class else None
-    student = Student(taught, lesson.cells, lesson.width, targets.shape[1], multi_class, joined).cpu()
+    student = Student(taught, lesson.cells, lesson.width, targets.shape[1], multi_class).cpu()
     merge = _low_rank(taught.learns) if lesson.how == "lora" else None
 
     def batch(which: Sequence[int]) -> Mapping[str, Tensor]:
@@ -119,7 +118,7 @@ def _teach(
         told = {"targets": targets[index], "company": others[index]}
         return lesson.batch([cases[i] for i in which]) | told
 
-    fresh = ("head", "share", "joined")
+    fresh = ("head", "share")
     course = Course(config.epochs, config.learning_rate, config.batch_size, seed=seed, decays=True, fresh=fresh)
     pursue(student, Material(patients, batch), course, folder, _Told(folder.name, tell))
     if merge is not None:

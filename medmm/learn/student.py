@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medmm.learn.company import Joined
 from medmm.learn.fit import loss_of
 
 _DROPOUT = 0.3
 
 
 class Student(nn.Module):
-    """What is taught, and a linear head that is asked about each cell of a case, joined with the case's company if any.
+    """What is taught, and a linear head that is asked about each cell of a case, beside the case's company if any.
 
     The head is heard as `Cells` will hear it, in the mean over the cells and where it says most, of which each label
     learns a share that begins at nothing: a nodule is few of a film's cells, and a mean alone teaches little of it.
@@ -33,20 +32,10 @@ class Student(nn.Module):
         width: int,
         labels: int,
         multi_class: bool,
-        joined: Joined | None = None,
     ) -> None:
-        """Begin at nothing.
-
-        Args:
-            taught: what is taught.
-            cells: as a Lesson has it: what makes cells of it and of a batch's inputs.
-            width: likewise, length of what `cells` makes of each.
-            labels: how many are asked.
-            multi_class: whether they exclude each other.
-            joined: makes one answer of the case's own and its company's; their log-odds are added if None.
-        """
+        """Both as a Lesson has them: what is taught, and what makes cells of it and of a batch's inputs."""
         super().__init__()
-        self.taught, self.cells, self.multi_class, self.joined = taught, cells, multi_class, joined
+        self.taught, self.cells, self.multi_class = taught, cells, multi_class
         self.head = nn.Linear(width, labels)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -62,9 +51,7 @@ class Student(nn.Module):
         most = said.masked_fill(counts[..., None] == 0, -torch.inf).amax(dim=1)  # (F, L)
         owners = owner[:, None].expand_as(most)
         largest = torch.full_like(mean, -torch.inf).scatter_reduce(0, owners, most, "amax")
-        own = mean + self.share * largest
-        together = own + company if self.joined is None else self.joined(own, company)
-        return loss_of(together, targets, self.multi_class)
+        return loss_of(mean + self.share * largest + company, targets, self.multi_class)
 
     def train(self, mode: bool = True) -> Self:
         """Batch statistics stay those of the frozen network: a few cases say less than what it was trained on."""

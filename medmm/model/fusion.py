@@ -134,24 +134,11 @@ class Conjunction(nn.Module):
 
     def forward(self, said: Tensor, pattern: Tensor) -> Tensor:
         """What heads say (B, M, L) and patterns (B,) -> (B, L) log-odds; means something where `pays` is set."""
-        causes = self.party_bias[pattern] + torch.einsum("bml,bpml->bpl", said, self.party_weight[pattern])
-        return of_two(causes, self.table[pattern])
-
-
-def of_two(causes: Tensor, table: Tensor) -> Tensor:
-    """What two hidden causes lead to.
-
-    Args:
-        causes: (B, 2, L) log-odds of each.
-        table: (B, 4, L), or (1, 4, L), log-odds of a label with neither, the first, the second, both.
-
-    Returns:
-        (B, L) log-odds.
-    """
-    first, second = nn.functional.logsigmoid(torch.stack([-causes, causes], dim=1)).unbind(dim=2)  # (B, no or yes, L)
-    state = (second[:, :, None] + first[:, None]).flatten(1, 2)  # (B, 4, L)
-    yes, no = (nn.functional.logsigmoid(sign * table) for sign in (1, -1))
-    return (state + yes).logsumexp(dim=1) - (state + no).logsumexp(dim=1)
+        each = self.party_bias[pattern] + torch.einsum("bml,bpml->bpl", said, self.party_weight[pattern])
+        first, second = nn.functional.logsigmoid(torch.stack([-each, each], dim=1)).unbind(dim=2)  # (B, no or yes, L)
+        state = (second[:, :, None] + first[:, None]).flatten(1, 2)  # (B, 4, L): neither, first, second, both
+        yes, no = (nn.functional.logsigmoid(sign * self.table[pattern]) for sign in (1, -1))
+        return (state + yes).logsumexp(dim=1) - (state + no).logsumexp(dim=1)
 
 
 class Corrected(Stack):
