@@ -5,21 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 
 from medmm.config import AdaptConfig, RunConfig
 from medmm.learn.adapt import adapt
 from medmm.learn.encode import EncodedRow
+from medmm.learn.evaluate import answer, unseen
+from medmm.learn.examples import encode
 from medmm.learn.fit import Epoch
 from medmm.learn.split import Part, folds_by_patient, split_patients
+from medmm.learn.systems import FUSED
 from medmm.learn.train import Prepared, prepare
 from medmm.model.encode import Encoders
 from medmm.model.folder import Model
 from medmm.model.taught import Taught
 from medmm.read.cohort import read_cohort
 from medmm.tensors import pixels_for
-from tests.cohorts import Diary, dials, train_small
+from tests.cohorts import Diary, Run, dials, train_small
 
 Chosen = dict[Part, list[EncodedRow]]
 FROZEN = dials()
@@ -182,11 +186,34 @@ def test_computing_again_what_was_not_kept_teaches_the_same(
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_a_model_keeps_what_its_encoders_were_taught(sample: Path, features: Path, tmp_path: Path) -> None:
-    run = train_small(sample, tmp_path / "run", features, run=taught(image="last_blocks", note="lora"))
+@pytest.fixture(scope="module")
+def two(sample: Path, features: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """Runs whose encoders were taught otherwise, with one cache."""
+    folder = tmp_path_factory.mktemp("two")
+    run = taught(image="last_blocks", note="lora")
+    other = run.model_copy(update={"training": run.training.model_copy(update={"seed": 1})})
+    one, two = (train_small(sample, folder / name, features, run=dials) for name, dials in (("a", run), ("b", other)))
+    return one, two
 
-    loaded = Model.load(run.out / "model")
 
-    assert loaded.encoders.digest == run.trained.model.encoders.digest == loaded.card.encoders
-    assert loaded.encoders.image.width == run.trained.model.encoders.image.width
-    assert len(loaded.encoders.text.taught) == 2
+def test_a_model_keeps_what_its_encoders_were_taught(two: tuple[Run, Run]) -> None:
+    for run in two:
+        loaded = Model.load(run.out / "model")
+
+        assert loaded.encoders.digest == run.trained.model.encoders.digest == loaded.card.encoders
+        assert loaded.encoders.image.width == run.trained.model.encoders.image.width
+        assert len(loaded.encoders.text.taught) == 2
+
+
+def test_a_taught_model_says_what_it_said_in_training_whoever_else_has_used_the_cache(
+    two: tuple[Run, Run], sample: Path, features: Path
+) -> None:
+    for run in two:
+        model, found = Model.load(run.out / "model"), unseen(read_cohort(sample), run.out)
+
+        said = answer(model, encode(model, found.cohort, features, lambda done, total: None, workers=1).cases)
+
+        trained = run.trained.comparison
+        asked = [case.row.case_id for case in said.cases]
+        then = trained.systems[FUSED][[trained.case_ids.index(case_id) for case_id in asked]]
+        np.testing.assert_allclose(said.probabilities, then, atol=1e-3)

@@ -18,6 +18,7 @@ from medmm.config import EncoderConfig
 from medmm.model.cache import FeatureCache
 from medmm.model.encode import EncodedCase, Encoders
 from medmm.model.folder import Model
+from medmm.model.shelf import Shelf
 from medmm.model.taught import Taught
 from medmm.score import reading
 from medmm.score.content import Beside
@@ -188,14 +189,14 @@ def test_models_whose_encoders_were_taught_share_what_the_frozen_ones_made(tmp_p
     )
     one, two = taught(frozen, seed=1), taught(frozen, seed=2)
     case = case_of()
-    key = FeatureCache(tmp_path / "cache", one).key(b"a case")
+    key = Shelf(tmp_path / "cache", one.frozen_digest).key(b"a case")
 
     made = one.encode(case, prior=True, keep_trunks=True)
     FeatureCache(tmp_path / "cache", one).keep_case(key, one.without_taught(made), {}, {})
 
     for encoders in (one, two, frozen):
         cache = FeatureCache(tmp_path / "cache", encoders)
-        assert cache.key(b"a case") == key
+        assert Shelf(tmp_path / "cache", encoders.frozen_digest).key(b"a case") == key
         kept = cache.case(key, case.case_id)
         assert kept is not None
         assert same(encoders.with_taught(kept[0]), encoders.encode(case, prior=True, keep_trunks=True))

@@ -1,4 +1,4 @@
-"""What frozen encoders made of studies, notes and cases, remembered on disk by content.
+"""What encoders made of studies, notes and cases, remembered on disk by content.
 
 A study and a note are kept for training under a digest of both the content and the encoders; they hold no pixels, no
 text and no ids. A case is kept for scoring, with all that is shown of it.
@@ -37,10 +37,14 @@ Made = TypeVar("Made")
 
 
 class FeatureCache:
-    """Encoded studies, notes and cases in a folder, one file each; writers may race, each file is whole."""
+    """Encoded studies, notes and cases in a folder, one file each; writers may race, each file is whole.
+
+    Studies and notes are kept with what taught copies say of them, so each set of copies has its own; of a case what
+    frozen encoders made is kept, under a key of `Encoders.frozen_digest`, and copies are asked again.
+    """
 
     def __init__(self, folder: Path, encoders: Encoders) -> None:
-        self.shelf = Shelf(folder, encoders.frozen_digest)
+        self.shelf = Shelf(folder, encoders.digest)
         self.device = encoders.image.device
 
     def key(self, content: bytes) -> str:

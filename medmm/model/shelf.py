@@ -18,7 +18,7 @@ class Shelf:
 
     folder: Path
     encoders: str
-    """Digest of the encoders, see Encoders.frozen_digest."""
+    """Digest of what made it, see Encoders.digest and Encoders.frozen_digest."""
 
     def key(self, content: bytes) -> str:
         """Name of what the encoders make of `content` (the bytes of a note, or the digest of a study's files)."""
