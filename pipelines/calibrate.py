@@ -12,6 +12,8 @@ from pathlib import Path
 from medmm.config import CohortConfig, read_toml
 from medmm.errors import ConfigError
 from medmm.files import write_whole
+from medmm.judge.words import counted
+from medmm.learn.evaluate import unmet
 from medmm.learn.local import Local, at_prevalence, estimated, refitted
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
@@ -25,15 +27,18 @@ def calibrate_model(
     out: Path,
     *,
     prevalence: Sequence[str] = (),
+    external: bool = False,
     cache: Path | None = None,
     workers: int | None = None,
 ) -> Model:
     """Leave in `out`/model a copy of the model of `run` that fits a cohort, or a prevalence that is known.
 
     With labels the cohort's patients choose calibration, thresholds and limits anew. Without labels the prevalence is
-    estimated from what the model says of them, as where `prevalence` names it.
+    estimated from what the model says of them, as where `prevalence` names it. Patients that the model has met are left
+    out: it is surer of them than of new ones.
 
     Raises:
+        CohortError: if no other patient is left, or the run does not say whom it has met.
         ConfigError: if neither a cohort nor a prevalence is given, or a prevalence is no share of a label.
     """
     model = load(run)
@@ -47,9 +52,12 @@ def calibrate_model(
         path = cohort / "cohort.toml"
         unanswered = path.is_file() and read_toml(path, CohortConfig).labels is None
         read = read_cohort(cohort, as_taught(model.card, path)) if unanswered else labelled(model.card, cohort)
+        new = unmet(read, run, external=external)
+        if met := len(read.rows) - len(new.rows):
+            terminal.console.print(f"{counted(met, 'case')} of patients that the model has met: left out")
         with terminal.counting("Encoding") as progress:
             fit = estimated if unanswered else refitted
-            local = fit(model, read, cache or out / "features", progress, workers)
+            local = fit(model, new, cache or out / "features", progress, workers)
     _say(model, local)
     saved = Model.save(out / "model", local.card, local.network, model.encoders, model.likeness)
     _write_split(out / "split.csv", run / "split.csv", local.case_ids)

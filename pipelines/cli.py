@@ -247,17 +247,18 @@ def calibrate(
     prevalence: Annotated[
         list[str] | None, typer.Option(help="LABEL=SHARE where it is known, once a label; instead of a cohort.")
     ] = None,
+    external: External = False,
     cache: Cache = None,
     workers: Workers = None,
 ) -> None:
     """Calibration, thresholds and limits chosen on local patients, or moved to a prevalence that is known or estimated.
 
-    What the model learnt from images and notes stays as it is.
+    What the model learnt from images and notes stays as it is. Patients that it has met are left out.
     """
     from pipelines.calibrate import calibrate_model
 
     with one_line_errors(out):
-        calibrate_model(run, cohort, out, prevalence=prevalence or (), cache=cache, workers=workers)
+        calibrate_model(run, cohort, out, prevalence=prevalence or (), external=external, cache=cache, workers=workers)
 
 
 @app.command(short_help="Say what is there; train nothing.")

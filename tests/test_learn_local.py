@@ -10,9 +10,9 @@ import torch
 
 from medmm.errors import CohortError, ConfigError
 from medmm.judge.conformal import calls
-from medmm.learn.local import at_prevalence, estimate_prevalence, refitted
+from medmm.learn.local import Local, at_prevalence, estimate_prevalence, refitted
 from medmm.model.folder import Model
-from medmm.read.cohort import read_cohort
+from medmm.read.cohort import Cohort, read_cohort
 from pipelines.calibrate import calibrate_model
 from tests.cohorts import Diary, Run, copy_cohort, table
 
@@ -77,22 +77,60 @@ def test_local_answers_choose_anew_and_what_was_learnt_stays(run: Run, features:
         assert torch.equal(local.network.body.state_dict()[name], value)
 
 
+@pytest.fixture
+def elsewhere(sample: Path, tmp_path: Path) -> Path:
+    """A cohort of patients whom no model has met."""
+    return copy_cohort(
+        sample,
+        tmp_path / "elsewhere",
+        lambda rows: [row | {name: f"x-{row[name]}" for name in ("case_id", "patient_id")} for row in rows],
+    )
+
+
 def test_what_local_patients_chose_is_not_judged_on_them(
-    run: Run, sample: Path, features: Path, tmp_path: Path
+    run: Run, elsewhere: Path, features: Path, tmp_path: Path
 ) -> None:
-    calibrate_model(run.out, sample, tmp_path, cache=features, workers=1)
-    parts = {row["case_id"]: row["part"] for row in table(tmp_path / "split.csv")}
-    assert set(parts.values()) == {"validation"}
-    assert len(parts) == len(run.cohort.rows) - len(run.trained.refused)
+    calibrate_model(run.out, elsewhere, tmp_path / "local", cache=features, workers=1)
+
+    before, after = table(run.out / "split.csv"), table(tmp_path / "local" / "split.csv")
+    assert after[: len(before)] == before
+    local = after[len(before) :]
+    assert {row["part"] for row in local} == {"validation"}
+    assert len(local) == len(run.cohort.rows) - len(run.trained.refused)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_patients_who_taught_the_model_do_not_calibrate_it_unless_they_are_known_to_be_others(
+    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, external: bool
+) -> None:
+    asked: list[str] = []
+
+    def watched(model: Model, cohort: Cohort, *_: object) -> Local:
+        asked.extend(row.case_id for row in cohort.rows)
+        return at_prevalence(model, {})
+
+    monkeypatch.setattr("pipelines.calibrate.refitted", watched)
+
+    calibrate_model(run.out, sample, tmp_path, external=external)
+
+    new = [row["case_id"] for row in table(run.out / "split.csv") if row["part"] == "test"]
+    assert set(asked) == ({row.case_id for row in run.cohort.rows} if external else set(new))
+
+
+def test_a_model_that_does_not_say_whom_it_learnt_from_is_not_calibrated_unasked(
+    run: Run, elsewhere: Path, features: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CohortError, match="does not say which cases it learnt from"):
+        calibrate_model(run.out / "model", elsewhere, tmp_path / "local", cache=features, workers=1)
 
 
 def test_a_cohort_without_labels_moves_the_prevalence_only(
-    run: Run, sample: Path, features: Path, tmp_path: Path
+    run: Run, elsewhere: Path, features: Path, tmp_path: Path
 ) -> None:
     def unanswered(rows: list[dict[str, str]]) -> list[dict[str, str]]:
         return [{name: cell for name, cell in row.items() if name not in run.cohort.labels} for row in rows]
 
-    bare = copy_cohort(sample, tmp_path / "bare", unanswered)
+    bare = copy_cohort(elsewhere, tmp_path / "bare", unanswered)
     settings = (bare / "cohort.toml").read_text().split("\n")
     kept = [line for line in settings if not line.startswith(("columns", "[labels]"))]
     (bare / "cohort.toml").write_text("\n".join(kept))

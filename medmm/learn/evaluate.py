@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -23,7 +23,7 @@ from medmm.learn.groups import groups_of
 from medmm.learn.report import report_on
 from medmm.learn.systems import Heard, systems_of
 from medmm.model.folder import Model
-from medmm.read.cohort import Cohort
+from medmm.read.cohort import CaseRow, Cohort
 from medmm.result import Prediction
 
 
@@ -76,10 +76,10 @@ def unseen(cohort: Cohort, run: Path, *, external: bool = False) -> Unseen:
         CohortError: if nothing is left to judge, or the run does not say whom it has seen.
     """
     split = {} if external else read_split(run / "split.csv")
-    met = {row.patient_id for row in cohort.rows if split.get(row.case_id, "test") != "test"}
-    rows = [row for row in cohort.rows if row.patient_id not in met]
+    rows = _unmet(cohort, split)
     stated = [row for row in rows if any(np.isfinite(answer) for answer in row.targets.values())]
     if not stated:
+        met = len(rows) < len(cohort.rows)
         remedy = "Give cases of other patients, with labels" if met else "State the labels of its cases"
         raise CohortError("no labelled case is left that the model has not seen", remedy)
     return Unseen(
@@ -88,6 +88,29 @@ def unseen(cohort: Cohort, run: Path, *, external: bool = False) -> Unseen:
         left_out=len(cohort.rows) - len(rows),
         unlabelled=len(rows) - len(stated),
     )
+
+
+def unmet(cohort: Cohort, run: Path, *, external: bool = False) -> Cohort:
+    """Leave out every patient of whom the model of `run` has seen a case; labels may be missing.
+
+    Args:
+        cohort: read as the model was taught.
+        run: folder that `medmm train` wrote.
+        external: see `unseen`.
+
+    Raises:
+        CohortError: if nobody is left, or the run does not say whom it has seen.
+    """
+    rows = _unmet(cohort, {} if external else read_split(run / "split.csv"))
+    if not rows:
+        raise CohortError("the model has met every patient of the cohort", "Give cases of other patients")
+    return replace(cohort, rows=rows)
+
+
+def _unmet(cohort: Cohort, split: Mapping[str, str]) -> tuple[CaseRow, ...]:
+    """The cases of patients none of whose cases taught or validated."""
+    met = {row.patient_id for row in cohort.rows if split.get(row.case_id, "test") != "test"}
+    return tuple(row for row in cohort.rows if row.patient_id not in met)
 
 
 def read_split(path: Path) -> dict[str, str]:
