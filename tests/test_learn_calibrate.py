@@ -53,12 +53,12 @@ def test_what_can_never_be_sure_is_not_called_sure() -> None:
 
 
 @pytest.mark.parametrize(("sharpness", "changed"), [(1.0, False), (3.0, True)])
-def test_classes_have_a_temperature_only_where_held_out_cases_pay_for_it(sharpness: float, changed: bool) -> None:
+def test_classes_have_a_temperature_only_where_patients_show_that_they_gain(sharpness: float, changed: bool) -> None:
     rng = np.random.default_rng(8)
     truth = torch.tensor(rng.normal(0, 1.5, (150, 3)))
     answers = torch.stack([torch.from_numpy(rng.multinomial(1, one)) for one in truth.softmax(dim=1).numpy()]).float()
 
-    scale = _one_scale(sharpness * truth, answers, np.arange(150) % 5)
+    scale = _one_scale(sharpness * truth, answers, [f"p{number}" for number in range(150)])
 
     assert scale == pytest.approx(1 / sharpness, rel=0.25)
     assert (scale != 1) == changed

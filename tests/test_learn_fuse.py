@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,10 +120,34 @@ def test_the_ridge_is_the_one_that_held_out_folds_ask_for() -> None:
     seen = cases.targets[:, None] + torch.randn(120, 3, 3, generator=torch.Generator().manual_seed(0))
     log_odds = seen  # of normal densities that are one standard deviation apart: three sides to be added as they are
 
-    as_they_are = choose_ridge(log_odds, cases.targets, folds)
-    turned_round = choose_ridge(log_odds[..., [1, 2, 0]], cases.targets, folds)
+    as_they_are = (log_odds, cases.targets, folds)
+    turned_round = (log_odds[..., [1, 2, 0]], cases.targets, folds)
 
-    assert turned_round < as_they_are
+    assert choose_ridge([turned_round]) < choose_ridge([as_they_are])
+    assert choose_ridge([turned_round]) <= choose_ridge([turned_round, as_they_are]) <= choose_ridge([as_they_are])
+
+
+def test_the_ridge_of_classes_is_asked_of_each_pattern_and_of_the_cases_that_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = planted_cases(60, missing=0.3, multi_class=True)
+    made, asked = body(multi_class=True), list[tuple[int, ...]]()
+
+    def watched(parts: Iterable[tuple[Tensor, Tensor, np.ndarray]]) -> float:
+        known = list(parts)
+        asked.extend(
+            (sources.shape[1], len(sources), len(targets), len(fold_of)) for sources, targets, fold_of in known
+        )
+        return choose_ridge(known)
+
+    monkeypatch.setattr(fuse, "choose_ridge", watched)
+
+    fit_stack(made, fit_heads(made, cases, QUICK), cases)
+
+    shown = [modalities_of(pattern) for pattern in range(1, PATTERNS)]
+    having = [int((cases.present | ~keep).all(dim=1).sum()) for keep in shown]
+    assert asked == [(int(keep.sum()), n, n, n) for keep, n in zip(shown, having, strict=True)]
+    assert len(set(having)) > 1
 
 
 def test_without_cases_the_weights_are_neutral() -> None:
@@ -316,8 +341,11 @@ def test_a_network_is_calibrated_on_what_heads_without_them_said_of_validation_c
 def test_calibration_never_changes_which_class_is_the_likeliest(tmp_path: Path) -> None:
     train, validation, test = (planted_cases(60, seed=s, loudness=(0.4, 0.2, 0), multi_class=True) for s in (1, 2, 3))
     made = trained(tmp_path, train, validation, multi_class=True)
+    fusion_of(made).rule.stack_weight *= 4  # now it says too much
 
-    assert not torch.allclose(made.scale, torch.ones_like(made.scale))
+    calibrate(made, validation)
+
+    assert (made.scale < 0.5).all()
     assert torch.equal(infer(made, test).argmax(dim=1), infer(made.body, test).argmax(dim=1))
 
 

@@ -20,6 +20,7 @@ from medmm.config import DecisionConfig
 from medmm.judge.conformal import limits_of
 from medmm.judge.metrics import sensitivity_threshold, youden_threshold
 from medmm.learn.fit import Examples, infer, losses_of
+from medmm.learn.pays import by_patient, shown
 from medmm.learn.split import folds_by_patient
 from medmm.learn.stack import fit_temperature, fit_weights
 from medmm.model.fusion import PATTERNS, Network, bent, modalities_of
@@ -50,17 +51,16 @@ def calibrate(network: Network, validation: Examples) -> None:
 
     Of none, temperature (Guo 2017), Platt's (1999), beta (Kull 2017) and Platt's between two bounds it is the one with
     the lowest loss on held-out folds of the validation patients. Classes that exclude each other have one temperature
-    or none, since a curve for each would change which of them is the likeliest.
+    or none, since a curve for each would change which of them is the likeliest, and all patterns have the same.
     """
-    for pattern, keep, rows in by_pattern(network.keep, validation):
-        cases = validation.take(torch.nonzero(rows).flatten().tolist())
-        if not len(cases):
-            continue
-        logits = infer(network.body, cases, keep=keep)
-        fold_of = folds_by_patient(cases.patients, _FOLDS, 0)
-        if network.multi_class:
-            network.scale[pattern] = _one_scale(logits, cases.targets, fold_of)
-            continue
+    if network.multi_class:
+        parts = [(cases, infer(network.body, cases, keep=keep)) for _, keep, cases in _asked(network, validation)]
+        targets, logits = torch.cat([cases.targets for cases, _ in parts]), torch.cat([said for _, said in parts])
+        patients = [patient for cases, _ in parts for patient in cases.patients]
+        network.scale.fill_(_one_scale(logits, targets, patients))
+        return
+    for pattern, keep, cases in _asked(network, validation):
+        logits, fold_of = infer(network.body, cases, keep=keep), folds_by_patient(cases.patients, _FOLDS, 0)
         for label in range(logits.shape[1]):
             curve = _choose(logits[:, [label]], cases.targets[:, [label]], fold_of, knows=bool(keep.any()))
             network.scale[pattern, :, label], network.shift[pattern, label] = curve[0][:, 0], curve[1][0]
@@ -71,11 +71,9 @@ def decide(network: Network, validation: Examples, config: DecisionConfig) -> De
     """Thresholds for the aim of `config`, and limits for its error."""
     limits = np.tile([0.0, 1.0], (PATTERNS, validation.targets.shape[1], 1))
     targets = validation.targets.numpy()
-    for pattern, keep, rows in by_pattern(network.keep, validation):
-        cases = validation.take(torch.nonzero(rows).flatten().tolist())
-        if len(cases):
-            said, answers = _probabilities(network, cases, keep), cases.targets.numpy()
-            limits[pattern] = [limits_of(answers[:, i], said[:, i], config.error) for i in range(targets.shape[1])]
+    for pattern, keep, cases in _asked(network, validation):
+        said, answers = _probabilities(network, cases, keep), cases.targets.numpy()
+        limits[pattern] = [limits_of(answers[:, i], said[:, i], config.error) for i in range(targets.shape[1])]
     said = _probabilities(network, validation)
     return Decisions(np.array([_threshold(config, targets[:, i], said[:, i]) for i in range(targets.shape[1])]), limits)
 
@@ -101,18 +99,25 @@ def by_pattern(known: Sequence[bool], examples: Examples) -> Iterator[tuple[int,
         yield pattern, keep, (examples.present | ~keep).all(dim=1)
 
 
-def _one_scale(logits: Tensor, targets: Tensor, fold_of: np.ndarray) -> float:
-    """The temperature of classes (N, L) that exclude each other; 1 unless held-out folds (N,) pay for another.
+def _asked(network: Network, validation: Examples) -> Iterator[tuple[int, Tensor, Examples]]:
+    """Each pattern, which modalities it shows (M,), and the cases that have them, where there are any."""
+    for pattern, keep, rows in by_pattern(network.keep, validation):
+        if rows.any():
+            yield pattern, keep, validation.take(torch.nonzero(rows).flatten().tolist())
 
-    It must gain more than a standard error: the rule before it was fitted to the same kind of answers, of more cases.
+
+def _one_scale(logits: Tensor, targets: Tensor, patients: Sequence[str]) -> float:
+    """The temperature of classes (N, L) that exclude each other; 1 unless patients show that another gains.
+
+    The rule before it was fitted to the same kind of answers, of more cases.
     """
-    gains = torch.zeros(len(targets), dtype=torch.float64)
+    gains, fold_of = torch.zeros(len(targets), dtype=torch.float64), folds_by_patient(patients, _FOLDS, 0)
     for fold in np.unique(fold_of):
         outside = torch.from_numpy(fold_of == fold)
         scale = fit_temperature(logits[~outside], targets[~outside], _RIDGE, multi_class=True)
         before, after = (losses_of(one * logits[outside], targets[outside], True).sum(dim=1) for one in (1.0, scale))
         gains[outside] = (before - after).double()
-    if float(gains.mean()) <= float(gains.std(correction=0)) / len(gains) ** 0.5:
+    if not shown(by_patient(gains.numpy(), patients)):
         return 1.0
     return fit_temperature(logits, targets, _RIDGE, multi_class=True)
 

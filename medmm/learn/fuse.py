@@ -77,11 +77,17 @@ def train_fusion(
 
 
 def fit_stack(body: Fusion, heard: Tensor, train: Examples) -> None:
-    """For each pattern of modalities, weigh what the heads said of held-out cases that have at least these."""
+    """For each pattern of modalities, weigh what the heads said of held-out cases that have at least these.
+
+    Among classes all patterns share a ridge: where sides are often missing, some are fitted to few cases.
+    """
     ridge = _STACK_RIDGE
     if body.multi_class:
         fold_of = folds_by_patient(train.patients, _INNER_FOLDS, 0)
-        ridge = choose_ridge(heard[:, torch.tensor(body.keep)], train.targets, fold_of)
+        apart = {tuple(keep.tolist()): (keep, rows) for _, keep, rows in by_pattern(body.keep, train) if keep.any()}
+        ridge = choose_ridge(
+            (heard[rows][:, keep], train.targets[rows], fold_of[rows.numpy()]) for keep, rows in apart.values()
+        )
     for pattern, keep, rows in by_pattern(body.keep, train):
         sources, targets = heard[rows][:, keep], train.targets[rows]
         if body.multi_class:

@@ -7,7 +7,7 @@ the weights are a matrix that is drawn towards the identity. N cases, S sources,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -93,15 +93,20 @@ def _loss(logits: np.ndarray, targets: np.ndarray, multi_class: bool) -> tuple[f
     return float(losses[told].sum()), np.where(told, expit(logits) - known, 0.0)
 
 
-def choose_ridge(sources: Tensor, targets: Tensor, fold_of: np.ndarray) -> float:
-    """The ridge of `fit_matrix` with the lowest loss in held-out folds (N,)."""
+def choose_ridge(parts: Iterable[tuple[Tensor, Tensor, np.ndarray]]) -> float:
+    """The ridge of `fit_matrix` with the lowest loss in held-out folds, all parts together.
+
+    Args:
+        parts: what is weighed apart, with one ridge: sources (N, S, L), targets (N, L) and the fold of each case (N,).
+    """
     losses = dict.fromkeys(_RIDGES, 0.0)
-    for fold in np.unique(fold_of):
-        outside = torch.from_numpy(fold_of == fold)
-        for ridge in _RIDGES:
-            weight, bias = fit_matrix(sources[~outside], targets[~outside], ridge)
-            said = torch.einsum("nsl,slk->nk", sources[outside], weight) + bias
-            losses[ridge] += float(losses_of(said, targets[outside], multi_class=True).sum())
+    for sources, targets, fold_of in parts:
+        for fold in np.unique(fold_of):
+            outside = torch.from_numpy(fold_of == fold)
+            for ridge in _RIDGES:
+                weight, bias = fit_matrix(sources[~outside], targets[~outside], ridge)
+                said = torch.einsum("nsl,slk->nk", sources[outside], weight) + bias
+                losses[ridge] += float(losses_of(said, targets[outside], multi_class=True).sum())
     return min(_RIDGES, key=losses.__getitem__)
 
 
