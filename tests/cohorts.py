@@ -102,6 +102,15 @@ def copy_cohort(source: Path, target: Path, change: Callable[[list[dict[str, str
     return target
 
 
+def strangers(source: Path, target: Path) -> Path:
+    """The same cases as those of patients whom no model has met."""
+    return copy_cohort(
+        source,
+        target,
+        lambda rows: [row | {name: f"x-{row[name]}" for name in ("case_id", "patient_id")} for row in rows],
+    )
+
+
 def planted_cases(
     count: int,
     seed: int = 0,

@@ -24,7 +24,7 @@ from medmm.model.encode import EncodedCase, EncodedStudy
 from medmm.model.folder import Model
 from medmm.model.fusion import Fusion
 from medmm.read.cohort import CaseRow, read_cohort
-from tests.cohorts import Run, copy_cohort, table
+from tests.cohorts import Run, strangers, table
 from tests.models import cohort as described
 
 
@@ -71,11 +71,7 @@ def test_another_case_of_a_patient_who_taught_is_not_judged_although_the_split_d
 
 
 def test_another_cohort_is_judged_whole(run: Run, sample: Path, tmp_path: Path) -> None:
-    elsewhere = copy_cohort(
-        sample,
-        tmp_path / "elsewhere",
-        lambda rows: [row | {"case_id": f"x-{row['case_id']}", "patient_id": f"x-{row['patient_id']}"} for row in rows],
-    )
+    elsewhere = strangers(sample, tmp_path / "elsewhere")
 
     found = unseen(read_cohort(elsewhere), run.out)
 

@@ -14,7 +14,7 @@ from medmm.learn.local import Local, at_prevalence, estimate_prevalence, refitte
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
 from pipelines.calibrate import calibrate_model
-from tests.cohorts import Diary, Run, copy_cohort, table
+from tests.cohorts import Diary, Run, copy_cohort, strangers, table
 
 
 def place(prevalence: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,11 +80,7 @@ def test_local_answers_choose_anew_and_what_was_learnt_stays(run: Run, features:
 @pytest.fixture
 def elsewhere(sample: Path, tmp_path: Path) -> Path:
     """A cohort of patients whom no model has met."""
-    return copy_cohort(
-        sample,
-        tmp_path / "elsewhere",
-        lambda rows: [row | {name: f"x-{row[name]}" for name in ("case_id", "patient_id")} for row in rows],
-    )
+    return strangers(sample, tmp_path / "elsewhere")
 
 
 def test_what_local_patients_chose_is_not_judged_on_them(
