@@ -60,8 +60,11 @@ class Outgoing:
     @property
     def labels(self) -> tuple[str, ...]:
         """Whose overlays are written."""
-        findings = self.said.prediction.flagged if self.flagged_only else self.said.prediction.findings
-        return tuple(finding.label for finding in findings)
+        return tuple(
+            finding.label
+            for finding in self.said.prediction.findings
+            if finding.call == "flagged" or not self.flagged_only
+        )
 
 
 File = tuple[str, Callable[[Path], object]]
@@ -114,7 +117,7 @@ def _cases(store: Store, flagged_only: bool) -> Iterator[tuple[str, str, datetim
     """Model, case id and time of scoring of each case, by case id."""
     model_id = store.latest_model()
     for row in store.worklist(model_id, order="case"):
-        if row.prediction.flagged or not flagged_only:
+        if not flagged_only or any(finding.call == "flagged" for finding in row.prediction.findings):
             yield model_id, row.prediction.case_id, row.scored_at
 
 

@@ -16,7 +16,7 @@ from medmm.errors import StoreError
 from medmm.files import write_whole
 from medmm.judge import drift as rules
 from medmm.judge import drift_plots
-from medmm.judge.drift import Drift, Item, Scoring, judge_drift, percent, plain
+from medmm.judge.drift import Drift, Item, judge_drift, percent, plain, scorings
 from medmm.judge.page import render
 from medmm.store.store import Store
 from pipelines import terminal
@@ -38,7 +38,7 @@ def monitor_folder(out: Path, report: Path | None = None, store: str | None = No
         StoreError: if nothing was scored there, or the store cannot be used.
     """
     with Store.existing(store or out) as kept:
-        found = tuple(judge_drift(model, _history(kept, model)) for model in kept.models())
+        found = tuple(judge_drift(model, scorings(kept.history(model))) for model in kept.models())
     if not found:
         raise StoreError("nothing was scored in the folder yet", "Score studies into it with 'medmm score'")
     where = report or out
@@ -56,14 +56,6 @@ def monitor_folder(out: Path, report: Path | None = None, store: str | None = No
         _say(drift)
     terminal.console.print(f"Report in {where / PAGE}; every number in {where / NUMBERS}")
     return found
-
-
-def _history(store: Store, model_id: str) -> list[Scoring]:
-    """What was scored, without the names and the comments of those who reviewed it."""
-    return [
-        Scoring(said, at, record, {one.label: one.verdict for one in reviews if one.verdict != "cannot judge"})
-        for said, at, record, reviews in store.history(model_id)  # the newest word counts
-    ]
 
 
 def _drawn(number: int, drift: Drift) -> dict[str, object]:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from medmm.errors import StoreError
 from medmm.files import write_whole
-from medmm.result import Review
+from medmm.result import Limits, Review
 from medmm.store.store import STORE, Store
 from medmm.write.picture import FILMS
 from pipelines.cli import app
@@ -124,6 +124,18 @@ def test_only_what_is_flagged_is_written_if_no_more_is_wanted(out: Path) -> None
     made = [pydicom.dcmread(path) for form in DICOM for path in of_form(out, form)]
     assert [one.StudyInstanceUID for one in made] == [STUDIES["CANARYID-2"]] * 3
     assert [one.ImageComments.split(",")[0] for one in made if "ImageComments" in one] == ["lung cancer"] * 2
+
+
+def test_what_is_uncertain_is_not_written_as_flagged(out: Path) -> None:
+    with Store(out / STORE) as store:
+        said = store.case(MODEL, "CANARYID-1")
+        findings = tuple(replace(finding, limits=Limits(0.01, 0.99, 0.1)) for finding in said.prediction.findings)
+        store.keep([replace(said, prediction=replace(said.prediction, findings=findings), content="e" * 64)])
+
+    export_folder(out, DICOM, flagged_only=True)
+
+    made = [pydicom.dcmread(path) for form in DICOM for path in of_form(out, form)]
+    assert {one.StudyInstanceUID for one in made} == {STUDIES["CANARYID-2"]}
 
 
 def test_what_is_flagged_is_the_same_file_whether_alone_or_among_others(out: Path) -> None:

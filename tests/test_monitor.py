@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from medmm.errors import StoreError
-from medmm.judge.drift import Drift, Scoring
+from medmm.judge.drift import Drift, Scoring, scorings
 from medmm.result import Review, ScoredCase, Verdict
 from medmm.store.store import Store
-from pipelines.monitor import NUMBERS, PAGE, _history, monitor_folder
+from pipelines.monitor import NUMBERS, PAGE, monitor_folder
 from pipelines.terminal import console
 from tests.scored import LABELS, MODEL, SCRIPT, scored_case
 
@@ -163,7 +163,7 @@ def test_a_folder_in_which_nothing_was_scored_is_said_to_be_unusable(tmp_path: P
 
 
 def heard(store: Store) -> list[tuple[str, Mapping[str, Verdict]]]:
-    return [(said.prediction.case_id, said.verdicts) for said in _history(store, MODEL)]
+    return [(said.prediction.case_id, said.verdicts) for said in scorings(store.history(MODEL))]
 
 
 def test_the_history_holds_every_prediction_and_the_newest_word_on_each(tmp_path: Path, clock: list[datetime]) -> None:
@@ -176,7 +176,7 @@ def test_the_history_holds_every_prediction_and_the_newest_word_on_each(tmp_path
         store.keep([scored_case("a", note="", content="d" * 64)])
         store.trail.add(word("a", START + timedelta(days=10)))
 
-        found = _history(store, MODEL)
+        found = scorings(store.history(MODEL))
 
         assert heard(store) == [("a", {LABELS[0]: "override"}), ("b", {}), ("a", {LABELS[0]: "accept"})]
     assert [said.at for said in found] == [START, START, START + timedelta(days=9)]

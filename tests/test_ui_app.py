@@ -21,11 +21,11 @@ from streamlit.testing.v1 import AppTest
 import ui.app
 from medmm.errors import Reason
 from medmm.result import Limits, Refusal, Review
-from medmm.store.decisions import Decision
+from medmm.store.decisions import Decision, has_seen
 from medmm.store.events import Reader
 from medmm.store.store import Store
 from tests.scored import LABELS, MODEL, NOTE, scored_case, write_scored
-from ui import export, worklist
+from ui import door, export, viewer, worklist
 
 GRACE = Reader("grace")
 
@@ -161,6 +161,37 @@ def test_only_a_page_of_many_cases_is_shown_and_the_next_one_is_a_button_away(
 
     assert len(cases(shown)) == 3
     assert "51–53 of 53" in words(shown)
+
+
+def test_a_page_that_was_worked_through_makes_room_for_what_still_waits(
+    out: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    store.keep([scored_case(f"case-{n:03}", (0.2, 0.1, 0.1)) for n in range(worklist.PAGE)])
+    shown = page(out, monkeypatch)
+    shown.session_state["status"] = "not reviewed"
+    last = cases(turn(shown.run(), "later"))
+    for case_id in last:
+        store.trail.decide(GRACE, store.trail.desk(MODEL, case_id), Decision("pneumonia", "accept"))
+
+    turn(shown, "refresh")
+
+    assert len(last) == 3
+    assert len(cases(shown)) == worklist.PAGE
+    assert "1–50 of 50" in words(shown)
+
+
+def test_what_is_pressed_after_a_case_was_left_does_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    shown = press(page(out, monkeypatch), "Start reading")
+
+    shown.button[labels(shown).index("Worklist")].click()
+    shown.button[labels(shown).index("Accept: flagged")].click()
+    turn(shown, "next")
+
+    assert not shown.exception
+    assert len(cases(shown)) + len(store.reviews(MODEL, "urgent")) == 3
+    assert [event.kind for event in store.trail.events() if event.kind != "decided"] == ["opened", "closed"]
 
 
 def test_reviewed_cases_can_be_told_from_the_others(out: Path, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
@@ -385,6 +416,68 @@ def test_whoever_reads_blind_sees_the_answer_only_after_a_word_on_every_finding(
     ]
 
 
+def test_a_blind_reader_is_not_told_the_answer_by_their_own_words(
+    out: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    shown = page(out, monkeypatch)
+    shown.sidebar.toggle[0].set_value(True).run()
+    press(press(press(shown, "Start reading"), "History"), "Present")
+
+    press(shown, "pneumonia")
+
+    said = words(shown)
+    assert "first reader" in said
+    assert "Present." in said
+    for told in ("Overridden", "overridden", "Accepted", "accepted", "not flagged"):
+        assert told not in said
+
+
+def test_a_blind_reader_is_told_that_somebody_decided_meanwhile_and_not_what(
+    out: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    shown = page(out, monkeypatch)
+    shown.sidebar.toggle[0].set_value(True).run()
+    press(shown, "Start reading")
+    case_id = next(event.shown.case_id for event in store.trail.events())
+    store.trail.decide(GRACE, store.trail.desk(MODEL, case_id), Decision("pneumonia", "accept", "a shadow"))
+
+    press(shown, "Present")
+
+    assert "Somebody else said something of pneumonia" in shown.warning[0].value.replace("\\", "")
+    assert "shadow" not in shown.warning[0].value
+    assert "grace" not in shown.warning[0].value
+
+
+def test_what_was_seen_in_another_session_cannot_be_read_blind_either(
+    out: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    press(press(page(out, monkeypatch), "Start reading"), "Worklist")
+
+    again = page(out, monkeypatch)
+    again.sidebar.toggle[0].set_value(True).run()
+    again.session_state["order"] = "urgent"
+    press(press(again.run(), "Start reading"), "Accept: flagged")
+
+    assert [word.blind for word in store.reviews(MODEL, "urgent")] == [False]
+
+
+def test_whoever_has_once_said_something_of_every_finding_does_not_read_it_blind_again(
+    out: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    ada = Reader("ada", "lead")
+    store.trail.open(ada, store.trail.desk(MODEL, "urgent").shown, blind=True)
+    for label in LABELS:
+        said = Decision(label, "override", blind=True)
+        number = store.trail.decide(ada, store.trail.desk(MODEL, "urgent"), said)
+    assert has_seen(store.trail.desk(MODEL, "urgent"), "ada")
+
+    store.trail.retract(ada, number)
+
+    assert has_seen(store.trail.desk(MODEL, "urgent"), "ada")
+    assert not has_seen(store.trail.desk(MODEL, "urgent"), "grace")
+    assert not has_seen(store.trail.desk(MODEL, "mild"), "ada")
+
+
 def test_what_was_seen_cannot_be_read_blind_afterwards(
     out: Path, monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
@@ -542,3 +635,32 @@ def test_many_slices_and_the_prior_study_are_counted(out: Path, monkeypatch: pyt
 
     assert not shown.exception
     assert "image (8 slices, prior study)" in words(shown)
+
+
+def test_a_mistake_of_ours_in_what_a_press_does_is_one_line_and_quotes_no_patient(
+    out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError(NOTE)
+
+    monkeypatch.setattr(viewer, "drawn", fail)
+    shown = press(press(page(out, monkeypatch), "Start reading"), "Accept: flagged")
+
+    assert "KeyError" in shown.error[0].value
+    assert not shown.exception
+    assert "KeyError" in caplog.text
+    assert NOTE not in caplog.text
+
+
+def test_what_goes_wrong_in_a_download_quotes_no_patient(
+    out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> bytes:
+        raise KeyError(NOTE)
+
+    monkeypatch.setattr(sys, "argv", ["app.py", str(out)])
+    monkeypatch.setitem(st.session_state, "reviewer", "ada")
+    with pytest.raises(RuntimeError, match=r"^KeyError$"):
+        door.take(Reader("ada", "lead"), fail)()
+
+    assert NOTE not in caplog.text

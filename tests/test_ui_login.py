@@ -22,6 +22,7 @@ from streamlit.testing.v1 import AppTest
 
 from medmm.config import read_toml
 from medmm.errors import ConfigError
+from medmm.store.store import Store
 from tests.browser import launched
 from tests.ports import free_port
 from tests.postgres import database, running
@@ -162,6 +163,28 @@ def test_a_page_that_nobody_touches_is_cleared_when_its_login_ends(
         page.get_by_text("Your login has ended").wait_for()
 
         expect(page.get_by_role("heading", name="Worklist")).to_have_count(0)
+
+
+def test_whoever_was_taken_off_the_lists_changes_nothing_more(browser: Browser, idp: Provider, tmp_path: Path) -> None:
+    write_scored(tmp_path, [scored_case(CANARY)])
+    port = free_port()
+    file = auth_file(tmp_path, idp, port, ACCESS)
+    process, address = serve.start(tmp_path, port, serve.Place(auth=file))
+    idp.claims = ADA
+    try:
+        with visitor(browser, address) as (page, _):
+            enter(page)
+            page.get_by_role("button", name="Start reading").click()
+            page.get_by_role("button", name="Accept").wait_for()
+            file.write_text(file.read_text("utf-8").replace("ada@", "eve@"), encoding="utf-8")
+
+            page.get_by_role("button", name="Accept").click()
+
+            page.get_by_text("Ask whoever runs it").wait_for()
+    finally:
+        serve.stop(process)
+    with Store(tmp_path / "store.sqlite") as store:
+        assert [event.kind for event in store.trail.events()] == ["opened"]
 
 
 def test_a_cookie_of_ones_own_making_is_no_login(browser: Browser, screen: str) -> None:

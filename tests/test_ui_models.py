@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 import ui.app
 from medmm.config import RunConfig
 from medmm.model.card import ModelInfo
-from medmm.result import Reading, Review, Verdict
+from medmm.result import Limits, Reading, Review, Verdict
 from medmm.score.content import Beside
 from medmm.score.manifest import write_manifest
 from medmm.store.decisions import Decision
@@ -66,6 +67,17 @@ def test_a_word_that_somebody_could_not_judge_is_read_but_is_no_answer() -> None
     (first, *_) = told([row(0.9, word(None)), row(0.9, word(True))])
 
     assert (first.read, first.answered, first.agreed) == (2, 1, 1)
+
+
+def test_of_what_is_uncertain_the_model_called_nothing_that_people_could_agree_with() -> None:
+    unsure, answers = Limits(0.01, 0.99, 0.1), []
+    for prediction, *rest in (row(0.9, word(True)), row(0.9, word(False))):
+        findings = tuple(replace(one, limits=unsure) for one in prediction.findings)
+        answers.append((replace(prediction, findings=findings), *rest))
+
+    (first, *_) = told([*answers, row(0.9, word(True))])  # type: ignore[list-item]
+
+    assert (first.read, first.answered, first.called, first.agreed) == (3, 3, 1, 1)
 
 
 def test_the_newest_word_of_a_person_counts() -> None:

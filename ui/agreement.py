@@ -14,7 +14,7 @@ import numpy as np
 
 from medmm.case import RecordValue
 from medmm.judge.calibration import Reliability, ece_if_calibrated, reliability
-from medmm.judge.drift import ENOUGH_REVIEWED, Scoring
+from medmm.judge.drift import ENOUGH_REVIEWED
 from medmm.judge.metrics import resample_patients
 from medmm.judge.subgroups import GroupRow, by_group
 from medmm.result import Finding, Prediction, Review
@@ -37,8 +37,11 @@ class Told:
     read: int
     """Predictions with a word on it."""
     agreed: int
-    """Of those that people answered, where the answer is what the model had called."""
+    """Of those that the model called and people answered, where the answer is what it had called."""
+    called: int
+    """How many those are: of what is uncertain the model calls nothing."""
     answered: int
+    """Predictions with one answer of people."""
     twice: int
     """Predictions that two or more could judge."""
     alike: int
@@ -49,13 +52,6 @@ class Told:
     """Of the second half, or of all of them."""
     by_luck: float
     """The calibration error of the newer that so few answers give by luck alone."""
-
-
-def scorings(history: Iterable[Row]) -> list[Scoring]:
-    """The history as drift is judged on it: without names, comments and notes."""
-    return [
-        Scoring(said, at, record, {word.label: word.verdict for word in words}) for said, at, record, words in history
-    ]
 
 
 def groups(history: Sequence[Row]) -> dict[str, tuple[str, ...]]:
@@ -83,15 +79,17 @@ def told(history: Sequence[Row]) -> list[Told]:
 def _told(label: str, history: Sequence[Row]) -> Told:
     on = [(_finding(said, label), _judging(words, label)) for said, _, _, words in history]
     answers, stated = np.array([_answer(words) for _, words in on]), np.array([one.probability for one, _ in on])
-    called = np.array([one.flagged for one, _ in on])
+    calls = np.array([one.call for one, _ in on])
     known = np.flatnonzero(np.isfinite(answers))
+    called = known[calls[known] != "uncertain"]
     half = len(known) // 2 if len(known) >= 2 * ENOUGH_REVIEWED else 0
     older, newer = known[:half], known[half:]
     twice = [words for _, words in on if len(words) > 1]
     return Told(
         label,
         read=sum(any(word.label == label for word in words) for *_, words in history),
-        agreed=int((answers[known] == called[known]).sum()),
+        agreed=int((answers[called] == (calls[called] == "flagged")).sum()),
+        called=len(called),
         answered=len(known),
         twice=len(twice),
         alike=sum(len({word.present for word in words}) == 1 for words in twice),

@@ -5,9 +5,7 @@ Nothing of a patient is in the address: which case is open lives in the session,
 
 from __future__ import annotations
 
-import logging
 import sys
-import traceback
 from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
@@ -15,31 +13,22 @@ from pathlib import Path
 
 import streamlit as st
 
-from medmm.errors import MedmmError
 from medmm.store.events import Reader
 from medmm.store.store import Store
 from medmm.store.worklist import WorklistRow
 from medmm.write.paint import COOL, WARM
-from ui import case, login, progress, words, worklist
+from ui import case, door, login, progress, words, worklist
 from ui.folder import open_store
-from ui.say import SUPPORT, escape, literal
+from ui.say import SUPPORT, escape
 from ui.sitting import Sitting, sit
-
-_log = logging.getLogger(__name__)
 
 
 def main(out: Path) -> None:
     """Draw one run of the page; whatever goes wrong is one line on it, and holds no patient's data in the log."""
     st.set_page_config(words.TITLE, layout="wide", initial_sidebar_state="collapsed", menu_items={"About": SUPPORT})
     st.html(f"<style>{_style()}</style>")
-    try:
+    with door.told():
         _page(out)
-    except MedmmError as problem:
-        st.error(literal(str(problem)))
-    except Exception as thrown:  # the last door: a message may quote a note, so only its kind and place are kept
-        kind = type(thrown).__name__
-        _log.error("%s\n%s", kind, "".join(traceback.format_tb(thrown.__traceback__)))
-        st.error(words.BROKEN.format(kind))
 
 
 def _page(out: Path) -> None:
@@ -55,19 +44,14 @@ def _page(out: Path) -> None:
         return
     sitting: Sitting | None = st.session_state.get("sitting")
     if sitting is not None and sitting.reader != reader:
-        _go(None)
+        _go(sitting, None)
         sitting = None
     if sitting is not None:
         worklist.keep()
-        case.show(sitting, out, _go)
-        if not sitting.is_hidden:
-            _seen().add(sitting.desk.shown.prediction)
+        case.show(sitting, out, partial(_go, sitting))
         return
 
-    def open_case(rows: Sequence[WorklistRow], at: int) -> None:
-        _open(store, reader, rows, at)
-
-    worklist.show(store, out, reader, open_case, blind=_is_blind())
+    worklist.show(store, out, reader, partial(_open, store, reader), blind=_is_blind())
     model_id = st.session_state["list"].asked.model_id
     with st.container(key="foot", horizontal=True, vertical_alignment="center", gap="small"):
         foot = f'<p class="mm-support mm-foot">{escape(words.MODEL.format(model_id))}. {escape(SUPPORT)}</p>'
@@ -90,24 +74,19 @@ def _is_blind() -> bool:
     return bool(st.session_state.get("blind"))
 
 
-def _seen() -> set[int | None]:
-    """The answers that the reader has seen in this session, which cannot be read blind any more."""
-    seen: set[int | None] = st.session_state.setdefault("seen", set())
-    return seen
-
-
 def _open(store: Store, reader: Reader, rows: Sequence[WorklistRow], at: int) -> None:
-    """Show a case; the next and the previous one are those beside it in `rows`."""
-    blind = _is_blind() and rows[at].shown.prediction not in _seen()
-    st.session_state["sitting"] = sit(store, reader, rows, at, blind=blind)
+    """Show a case, unless one is open; the next and the previous one are those beside it in `rows`."""
+    if "sitting" in st.session_state:
+        return
+    st.session_state["sitting"] = sit(store, reader, rows, at, blind=_is_blind())
     st.session_state["last"] = rows[at].prediction.case_id
 
 
-def _go(at: int | None) -> None:
+def _go(sitting: Sitting, at: int | None) -> None:
     """Leave the case that is open, for another one of its list or for the list with what has changed."""
-    sitting: Sitting = st.session_state.pop("sitting")
-    sitting.leave()
+    del st.session_state["sitting"]
     worklist.forget()
+    sitting.leave()
     if at is not None:
         _open(sitting.store, sitting.reader, sitting.rows, at)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from medmm.result import Explanation, Outline
-from ui import decision, export, findings, given, keys, reasons, viewer, words
+from ui import decision, door, export, findings, given, keys, reasons, viewer, words
 from ui.folder import films_folder
 from ui.keys import Key
 from ui.note import marked_note
@@ -70,15 +70,15 @@ def _keys(sitting: Sitting) -> list[Key]:
 def _bar(sitting: Sitting, out: Path, go: Callable[[int | None], None], known: list[Key]) -> None:
     """The way back and on, which case it is, and whose."""
     at, length = sitting.at, len(sitting.rows)
-    following = at + 1 if at + 1 < length else None
+    following, leave = at + 1 if at + 1 < length else None, door.press_at(sitting, go)
     with st.container(key="bar", horizontal=True, vertical_alignment="center", gap="xsmall"):
-        st.button(words.BACK, key="back", icon=":material/arrow_back:", on_click=go, args=(None,))
+        st.button(words.BACK, key="back", icon=":material/arrow_back:", on_click=leave, args=(None,))
         st.button(
             "",
             key="before",
             icon=":material/chevron_left:",
             help=words.BEFORE,
-            on_click=go,
+            on_click=leave,
             args=(at - 1,),
             disabled=at == 0,
         )
@@ -89,7 +89,7 @@ def _bar(sitting: Sitting, out: Path, go: Callable[[int | None], None], known: l
             icon_position="right",
             type="primary" if sitting.is_done else "secondary",
             help=words.NEXT,
-            on_click=go,
+            on_click=leave,
             args=(following,),
         )
         st.html(
@@ -109,7 +109,9 @@ def _claim(sitting: Sitting) -> None:
         return
     text = words.RELEASE if held else words.CLAIM
     note = words.CLAIMED_BY.format(held.who) if held else None
-    st.button(text, key="claim", icon=":material/front_hand:", help=note, on_click=sitting.claim)
+    st.button(
+        text, key="claim", icon=":material/front_hand:", help=note, on_click=door.press_at(sitting, sitting.claim)
+    )
 
 
 def _given(sitting: Sitting) -> None:

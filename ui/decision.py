@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from medmm.result import Finding, Verdict
+from medmm.result import Finding, Review, Verdict
 from medmm.store.events import Event
-from ui import viewer, words
+from ui import door, viewer, words
 from ui.keys import Key
-from ui.say import escape, literal, moment, name, said
+from ui.say import escape, literal, moment, name, said, said_blind
 from ui.sitting import Sitting
 
 COMMENT_LIMIT = 2000
@@ -79,15 +79,20 @@ def panel(sitting: Sitting) -> None:
             st.button(
                 _with_key(choice.text, choice.key),
                 key=_widget(sitting, choice),
-                on_click=_decide,
+                on_click=door.press_at(sitting, _decide),
                 args=(sitting, sitting.chosen, choice, key),
             )
         if sitting.mine(sitting.chosen):
             undo = f"undo-{_place(sitting)}"
-            st.button(_with_key(words.UNDO, "u"), key=undo, type="tertiary", on_click=sitting.take_back)
+            st.button(
+                _with_key(words.UNDO, "u"),
+                key=undo,
+                type="tertiary",
+                on_click=door.press_at(sitting, sitting.take_back),
+            )
         if sitting.may_adjudicate:
             text = words.ADJUDICATE_NOT if sitting.reading == "adjudicator" else words.ADJUDICATE
-            st.button(text, key="adjudicate", type="tertiary", on_click=sitting.adjudicate)
+            st.button(text, key="adjudicate", type="tertiary", on_click=door.press_at(sitting, sitting.adjudicate))
 
 
 def _with_key(text: str, key: str) -> str:
@@ -125,12 +130,18 @@ def _decide(sitting: Sitting, label: str, choice: Choice, key: str) -> None:
 def _troubles(sitting: Sitting) -> None:
     """What somebody else said meanwhile, and what could not be stored."""
     for word in sitting.conflict:
-        what = said(sitting.finding, word)
-        told = words.WITH_COMMENT.format(what, word.comment) if word.comment else what
-        text = words.CONFLICT.format(name(word.label), told)
-        st.warning(literal(text), icon=":material/group:")
+        st.warning(literal(_meanwhile(sitting, word)), icon=":material/group:")
     if sitting.problem:
         st.error(literal(words.NOTHING_STORED.format(sitting.problem)))
+
+
+def _meanwhile(sitting: Sitting, word: Review) -> str:
+    """What somebody else said while the reader was deciding; to a blind reader only that somebody did."""
+    if sitting.is_hidden:
+        return words.CONFLICT_HIDDEN.format(name(word.label))
+    what = said(sitting.finding, word)
+    told = words.WITH_COMMENT.format(what, word.comment) if word.comment else what
+    return words.CONFLICT.format(name(word.label), told)
 
 
 def _before(sitting: Sitting) -> None:
@@ -148,9 +159,9 @@ def _before(sitting: Sitting) -> None:
 
 def _spoken(sitting: Sitting, finding: Finding) -> list[str]:
     """A line for each word on a finding, the reader's own last."""
-    mine = sitting.mine(finding.label)
+    mine, shown = sitting.mine(finding.label), said_blind if sitting.is_hidden else said
     return [
-        f"<li>{escape(said(finding, word))}{f' <q>{escape(word.comment)}</q>' if word.comment else ''}</li>"
+        f"<li>{escape(shown(finding, word))}{f' <q>{escape(word.comment)}</q>' if word.comment else ''}</li>"
         for word in [*sitting.others(finding.label), *([mine] if mine else [])]
     ]
 
@@ -159,7 +170,8 @@ def history(sitting: Sitting) -> str:
     """HTML: all that was done with the case, newest first; while the reader reads blind, only by themselves."""
     events = [event for event in reversed(sitting.desk.events) if _is_shown(sitting, event)]
     lines = [
-        f"<li><b>{escape(event.who)}</b> {escape(_did(event))} <span class='mm-quiet'>{moment(event.at)}"
+        f"<li><b>{escape(event.who)}</b> {escape(_did(event, hidden=sitting.is_hidden))} "
+        f"<span class='mm-quiet'>{moment(event.at)}"
         f"{'' if event.shown.prediction == sitting.desk.shown.prediction else ' ' + words.EARLIER_ANSWER}</span>"
         f"{f'<br><q>{escape(comment)}</q>' if (comment := event.payload.get('comment')) else ''}</li>"
         for event in events
@@ -171,11 +183,13 @@ def _is_shown(sitting: Sitting, event: Event) -> bool:
     return event.kind not in ("opened", "closed") and (not sitting.is_hidden or event.who == sitting.reader.name)
 
 
-def _did(event: Event) -> str:
-    """What was done, in words."""
+def _did(event: Event, *, hidden: bool) -> str:
+    """What was done, in words; to a blind reader without a verdict, which would tell what the model said."""
     said = event.payload
     if event.kind == "decided":
         verdict, reading = words.VERDICTS[said["verdict"]], words.READINGS[said["reading"]]
+        if hidden:
+            return words.DECIDED_BLIND.format(name(said["label"]), words.ANSWERS[said["present"]].lower(), reading)
         return words.DECIDED_AS.format(name(said["label"]), verdict, words.IS_STATED[said["present"]], reading)
     detail = {
         "read as": words.READINGS.get(said.get("reading", "")),

@@ -16,7 +16,7 @@ from medmm.errors import DataError
 from medmm.result import Review
 from medmm.store.events import Reader, Shown
 from medmm.store.store import Store
-from ui import words
+from ui import door, words
 from ui.say import escape
 from ui.sitting import Sitting
 
@@ -44,7 +44,8 @@ def _offer(sitting: Sitting, kind: str, text: str, ending: str, make: Callable[[
         return content
 
     name = f"{_digest(sitting)}.{ending}"
-    st.download_button(text, taken, name, key=f"take-{kind}", on_click="ignore", width="stretch")
+    data = door.take(sitting.reader, taken)
+    st.download_button(text, data, name, key=f"take-{kind}", on_click="ignore", width="stretch")
 
 
 def _without_report(sitting: Sitting) -> str:
@@ -98,8 +99,8 @@ def decisions_button(store: Store, reader: Reader, model_id: str) -> None:
         store.trail.exported(reader, "csv", Shown(model_id, ""), cases)
         return text
 
-    icon = ":material/download:"
-    st.download_button(words.DECISIONS, taken, "decisions.csv", "text/csv", key="csv", icon=icon, on_click="ignore")
+    data, icon = door.take(reader, taken), ":material/download:"
+    st.download_button(words.DECISIONS, data, "decisions.csv", "text/csv", key="csv", icon=icon, on_click="ignore")
 
 
 def decisions(store: Store, model_id: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,35 @@ def reader() -> Reader | None:
         st.error(words.LOGIN_BROKEN)
         return None
     return _logged_in(access)
+
+
+def asked() -> Callable[[], Reader | None]:
+    """What says, whenever it is called, in which role the person at the screen is there: by the lists as they are then.
+
+    Returns:
+        None for somebody who may see nothing any more. It can be called where there is no page, as for a download.
+    """
+    file = _file()
+    if file is None:
+        name = str(st.session_state["reviewer"]).strip()
+        return lambda: Reader(name, "lead")
+    claims = st.user.to_dict()
+
+    def now() -> Reader | None:
+        try:
+            return _vouched(read_toml(file, Auth).access, claims)
+        except ConfigError:
+            return None
+
+    return now
+
+
+def _vouched(access: Access, claims: Mapping[str, Any]) -> Reader | None:
+    """The person of a login that has not ended, if they are on a list."""
+    if not claims.get("is_logged_in") or _left(access, claims) <= timedelta():
+        return None
+    name, role = access.named(claims), access.role(claims)
+    return Reader(name, role) if name and role else None
 
 
 def _file() -> Path | None:
@@ -73,16 +102,17 @@ def _logged_in(access: Access) -> Reader | None:
     if not claims.get("is_logged_in") or left <= timedelta():
         _door(words.LOGIN_ENDED if claims.get("is_logged_in") else words.LOGIN_FIRST)
         return None
-    name, role = access.named(claims), access.role(claims)
-    if not name or role is None:
+    reader = _vouched(access, claims)
+    if reader is None:
+        name = access.named(claims)
         st.error(words.LOGIN_REFUSED.format(literal(name)) if name else words.LOGIN_NAMELESS)
         st.button(words.LOG_OUT, on_click=st.logout)
         return None
     with st.sidebar:
-        st.text(f"{name}\n{words.ROLES[role]}")
+        st.text(f"{reader.name}\n{words.ROLES[reader.role]}")
         st.button(words.LOG_OUT, on_click=st.logout)
         st.fragment(_watch, run_every=left)(access, claims)
-    return Reader(name, role)
+    return reader
 
 
 def _door(word: str) -> None:

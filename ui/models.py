@@ -16,14 +16,14 @@ import streamlit as st
 
 from medmm.judge import drift_plots
 from medmm.judge.calibration import wilson
-from medmm.judge.drift import ENOUGH_REVIEWED, RANK, Drift, judge_drift, percent
+from medmm.judge.drift import ENOUGH_REVIEWED, RANK, Drift, judge_drift, percent, scorings
 from medmm.judge.metrics import Estimate
 from medmm.judge.plots import reliability_diagram
 from medmm.judge.subgroups import FEW, GroupRow
 from medmm.judge.words import minus
 from medmm.store.store import Store
 from ui import words
-from ui.agreement import Row, Told, by_groups, groups, scorings, told
+from ui.agreement import Row, Told, by_groups, groups, told
 from ui.reports import reports
 from ui.say import escape, moment, name
 
@@ -117,7 +117,7 @@ def _label(place: int, history: Sequence[Row]) -> list[str]:
     return [
         name(found[0].label),
         between,
-        _share(sum(one.flagged for one in found), len(found)),
+        _share(calls.count("flagged"), len(calls)),
         _share(calls.count("uncertain"), len(calls)) if promised else words.NO_PROMISE,
     ]
 
@@ -181,7 +181,7 @@ def _people(found: Sequence[Told]) -> None:
         [
             name(one.label),
             f"{one.read:,}",
-            _share(one.agreed, one.answered),
+            _share(one.agreed, one.called),
             f"{one.twice:,}",
             _share(one.alike, one.twice),
         ]

@@ -22,6 +22,7 @@ __all__ = [
     "name",
     "percents",
     "said",
+    "said_blind",
     "side",
     "signed",
     "standing",
@@ -52,8 +53,16 @@ def doubt(finding: Finding) -> str:
 
 def said(finding: Finding, word: Review) -> str:
     """Who decided what and when, and what holds by it."""
-    who = words.BY.format(word.reviewer, words.READINGS[word.reading], moment(word.at))
-    return f"{who}: {decision(finding, word)}{' ' + words.WITH_REGION if word.outline else ''}"
+    return f"{_who(word)}: {decision(finding, word)}{' ' + words.WITH_REGION if word.outline else ''}"
+
+
+def said_blind(_: Finding, word: Review) -> str:
+    """The same for somebody who is not to know what the model says: what they said themselves."""
+    return f"{_who(word)}: {words.ANSWERS[word.present]}."
+
+
+def _who(word: Review) -> str:
+    return words.BY.format(word.reviewer, words.READINGS[word.reading], moment(word.at))
 
 
 def standing(made: Standing) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from medmm.errors import StoreError
 from medmm.result import Finding, Outline, Reading, Review, ScoredCase, Verdict
-from medmm.store.decisions import ConflictError, Decision, Desk, reading_of
+from medmm.store.decisions import ConflictError, Decision, Desk, has_seen, reading_of
 from medmm.store.events import Reader
 from medmm.store.store import Store
 from medmm.store.worklist import WorklistRow
@@ -37,6 +37,8 @@ class Sitting:
     """Why the last thing was not stored."""
     typed: dict[str, str] = field(default_factory=dict)
     """Label -> a comment that was typed and not stored yet."""
+    is_left: bool = False
+    """Whether the reader has gone on to another case, or back to the list."""
 
     @property
     def finding(self) -> Finding:
@@ -115,6 +117,7 @@ class Sitting:
 
     def leave(self) -> None:
         """Note how long the case was open."""
+        self.is_left = True
         self.store.trail.close(self.reader, self.opened)
 
     def _do(self, act: Callable[[], object]) -> None:
@@ -140,17 +143,16 @@ def sit(store: Store, reader: Reader, rows: Sequence[WorklistRow], at: int, *, b
         reader: who opens it.
         rows: the list.
         at: its place there, from 0.
-        blind: whether what the model says is hidden until the reader has decided every finding; not if they have
-            said something after they saw it.
+        blind: whether what the model says is hidden until the reader has decided every finding; not if they saw it
+            before, in whatever session.
 
     Raises:
         StoreError: if it is not there any more.
     """
     model_id, case_id = rows[at].shown.model_id, rows[at].shown.case_id
     scored, desk = store.case(model_id, case_id), store.trail.desk(model_id, case_id)
-    opened = store.trail.open(reader, desk.shown)
-    sitting = Sitting(store, reader, rows, at, scored, desk, opened, is_hidden=False)
-    mine = [word for word in map(sitting.mine, sitting.labels) if word]
-    sitting.is_hidden = blind and not sitting.is_done and all(word.blind for word in mine)
-    sitting.chosen = sitting.labels[0] if sitting.is_hidden else scored.prediction.leading.label
+    blind = blind and not has_seen(desk, reader.name)
+    opened = store.trail.open(reader, desk.shown, blind=blind)
+    sitting = Sitting(store, reader, rows, at, scored, desk, opened, is_hidden=blind)
+    sitting.chosen = sitting.labels[0] if blind else scored.prediction.leading.label
     return sitting

@@ -136,8 +136,11 @@ READS_AS = "{} reads as {}."
 ADJUDICATE, ADJUDICATE_NOT = "Adjudicate", "Do not adjudicate"
 BY = "{} ({}), {}"
 WITH_COMMENT = "{} “{}”"
-DECIDED_AS = "{}: {}{} ({})"
+DECIDED_AS, DECIDED_BLIND = "{}: {}{} ({})", "{}: {} ({})"
 CONFLICT = "Said of {} while you were reading: {} Nothing of yours was stored. Decide again if it still holds."
+CONFLICT_HIDDEN = (
+    "Somebody else said something of {} while you were reading. Nothing of yours was stored. Say it again if it holds."
+)
 NOTHING_STORED = "Nothing was stored: {}"
 WITH_REGION = "With a region on the film."
 VERDICTS = {"accept": "accepted", "override": "overridden", "cannot judge": "cannot judge"}

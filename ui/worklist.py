@@ -16,7 +16,7 @@ from medmm.result import Call, Finding, Refusal
 from medmm.store.events import Reader
 from medmm.store.store import Store
 from medmm.store.worklist import Counts, Filters, Order, WorklistRow
-from ui import export, findings, keys, words
+from ui import door, export, findings, keys, words
 from ui.folder import priorities
 from ui.keys import Key
 from ui.say import ago, escape, literal, moment, name, percents, side
@@ -128,6 +128,7 @@ def show(store: Store, out: Path, reader: Reader, open_case: Open, *, blind: boo
         blind: whether what the model says is left out.
     """
     loaded = _loaded(store, out, reader)
+    open_case = door.press(reader, open_case)
     keys.listen(_KEYS, words.WORKLIST)
     _head(store, reader, loaded, open_case)
     _filters(loaded, blind=blind)
@@ -143,7 +144,11 @@ def _loaded(store: Store, out: Path, reader: Reader) -> Loaded:
     asked = _asked(store.models()[0], reader)
     loaded = st.session_state.get("list")
     if loaded is None or loaded.asked != asked:
-        loaded = st.session_state["list"] = load(store, out, asked)
+        loaded = load(store, out, asked)
+        if not loaded.rows and loaded.matching:  # cases have left the list since this page of it was shown
+            _turn((loaded.matching - 1) // PAGE)
+            loaded = load(store, out, _asked(asked.model_id, reader))
+        st.session_state["list"] = loaded
     return loaded
 
 
@@ -258,8 +263,9 @@ def _table(store: Store, reader: Reader, loaded: Loaded, open_case: Open, *, bli
     def claimed() -> None:
         at = _place(loaded.rows, st.session_state["rows"].get("claim"))
         if at is not None:
-            _claim(store, reader, loaded.rows[at])
+            claim(store, reader, loaded.rows[at])
 
+    claim = door.press(reader, _claim)
     at = _place(loaded.rows, st.session_state.get("last")) or 0
     if problem := st.session_state.pop("claim_problem", ""):
         st.warning(literal(problem), icon=":material/front_hand:")

@@ -21,7 +21,7 @@ Windows with few cases are shown and not judged. No torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -33,7 +33,7 @@ from medmm.case import MODALITIES, RecordValue
 from medmm.judge.calibration import wilson
 from medmm.judge.inventory import MIN_PATIENTS, remarks
 from medmm.judge.words import counted, minus
-from medmm.result import Prediction, Verdict
+from medmm.result import Prediction, Review, Verdict
 
 Unit = Literal["day", "week", "month"]
 Judgement = Literal["steady", "watch", "drifted", "not judged"]
@@ -74,6 +74,16 @@ class Scoring:
     record: Mapping[str, RecordValue]
     verdicts: Mapping[str, Verdict]
     """Label -> the newest verdict on it; a label that nobody reviewed is absent."""
+
+
+def scorings(
+    history: Iterable[tuple[Prediction, datetime, Mapping[str, RecordValue], Sequence[Review]]],
+) -> list[Scoring]:
+    """What `Store.history` holds, as drift is judged on it; who cannot judge neither accepts nor overrides."""
+    return [
+        Scoring(said, at, record, {word.label: word.verdict for word in words if word.verdict != "cannot judge"})
+        for said, at, record, words in history
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,27 @@ def reading_of(events: Iterable[Event], prediction: int | None, who: str) -> Rea
     return "second reader" if any(word.reviewer != who for word in words(events)) else "first reader"
 
 
+def has_seen(desk: Desk, who: str) -> bool:
+    """Whether a person was shown what the model says in its newest prediction.
+
+    They were if they opened it or said something of it otherwise than blind, or had once said something of every
+    finding, which ends blindness.
+    """
+    said = set[str]()
+    for event in desk.events:
+        if event.who != who or event.shown.prediction != desk.shown.prediction:
+            continue
+        if not event.payload.get("blind", True):
+            return True
+        if event.kind == "decided":
+            said.add(event.payload["label"])
+        elif event.kind == "retracted":
+            said.discard(event.payload["label"])
+        if said == set(desk.standings):
+            return True
+    return False
+
+
 def claim_of(events: Iterable[Event]) -> Claim | None:
     """Who claimed the case last, if nobody released it since; it may be stale."""
     last = [event for event in events if event.kind in ("claimed", "released")][-1:]

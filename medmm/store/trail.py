@@ -57,10 +57,16 @@ class Trail:
         with self._database.transaction() as connection:
             return words(log.of_case(connection, model_id, case_id))
 
-    def open(self, reader: Reader, shown: Shown) -> int:
-        """A person opened a case; returns the number of the event, for `close`."""
+    def open(self, reader: Reader, shown: Shown, *, blind: bool = False) -> int:
+        """A person opened a case; returns the number of the event, for `close`.
+
+        Args:
+            reader: who.
+            shown: what.
+            blind: whether what the model says is hidden until they have decided every finding.
+        """
         with self._database.transaction(writes=True) as connection:
-            return log.append(connection, now(), reader, "opened", shown, {})
+            return log.append(connection, now(), reader, "opened", shown, {"blind": blind})
 
     def close(self, reader: Reader, opened: int, seconds: float | None = None) -> int:
         """A person left a case.

@@ -202,7 +202,8 @@ def _urgency(model_id: str, priorities: Mapping[str, float]) -> Any:
 
 
 def _flagged() -> ColumnElement[bool]:
-    return FINDING.c.probability >= FINDING.c.threshold
+    """As it was called: what is uncertain is not flagged, at whatever probability."""
+    return FINDING.c.called == "flagged"
 
 
 def _conditions(model_id: str, filters: Filters, moment: Moment) -> list[ColumnElement[bool]]:
