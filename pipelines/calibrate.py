@@ -6,6 +6,8 @@ medmm calibrate RUN --out LOCAL --prevalence pneumonia=0.08
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from pipelines import terminal
 from pipelines.score import as_taught, labelled, load
+
+_SLACK = 1e-6
 
 
 def calibrate_model(
@@ -59,7 +63,7 @@ def calibrate_model(
             fit = estimated if unanswered else refitted
             local = fit(model, new, cache or out / "features", progress, workers)
     _say(model, local)
-    saved = Model.save(out / "model", local.card, local.network, model.encoders, model.likeness)
+    saved = Model.save(out / "model", local.card, local.network, model.encoders, model.likeness, model.typical)
     _write_split(out / "split.csv", run / "split.csv", local.case_ids)
     terminal.console.print(f"Model {saved.model_id} in {out / 'model'}; what it learnt is as before")
     return saved
@@ -79,14 +83,20 @@ def _shares(model: Model, given: Sequence[str]) -> dict[str, float]:
                 f"'{one}' is no prevalence of a label of the model",
                 f"Write it as {model.labels[0]}=0.1; known here: {', '.join(model.labels)}",
             )
+    if model.network.multi_class and sum(shares.values()) > 1 + _SLACK:
+        raise ConfigError(
+            f"of classes that exclude each other {sum(shares.values()):.2f} of the patients are named",
+            "Give shares whose sum is 1 at most",
+        )
     return shares
 
 
 def _write_split(path: Path, before: Path, case_ids: Sequence[str]) -> None:
     """Whom the model has met, so that `medmm evaluate` leaves them out: those of the run, and the local ones."""
     met = before.read_text(encoding="utf-8") if before.is_file() else "case_id,part\n"
-    content = met + "".join(f"{case_id},validation\n" for case_id in case_ids)
-    write_whole(path, lambda target: target.write_text(content, encoding="utf-8"))
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows((case_id, "validation") for case_id in case_ids)
+    write_whole(path, lambda target: target.write_text(met + table.getvalue(), encoding="utf-8"))
 
 
 def _say(model: Model, local: Local) -> None:
@@ -95,5 +105,10 @@ def _say(model: Model, local: Local) -> None:
         before, after = model.card.prevalence[label], local.card.prevalence[label]
         at = f"flagged from {model.card.thresholds[label]:.3f}, now from {local.card.thresholds[label]:.3f}"
         terminal.console.print(f"{label}: prevalence {before:.1%}, now {after:.1%}; {at}")
+    if model.card.limits and not local.card.limits:
+        terminal.console.print(
+            "Of three or more classes, thresholds are an estimate at another prevalence, and no error is promised any "
+            "more: 'medmm calibrate' with a cohort that has answers chooses both anew"
+        )
     if local.case_ids:
         terminal.console.print(f"Fitted to {len(local.case_ids)} cases")

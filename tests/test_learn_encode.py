@@ -1,6 +1,7 @@
 """A cohort through the encoders: what is joined, what is remembered, and what is refused."""
 
 import zipfile
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from medmm.config import CohortConfig, EncoderConfig
+from medmm.config import CohortConfig, EncoderConfig, ImageRule, RunConfig
 from medmm.errors import Reason
 from medmm.learn import encode
 from medmm.learn.encode import EncodedCohort, EncodedRow, encode_cohort
+from medmm.learn.examples import encode as encode_for
+from medmm.learn.typical import typical_of
 from medmm.model.batch import PRIOR
+from medmm.model.cache import FeatureCache
 from medmm.model.encode import Encoders
+from medmm.model.folder import Model
+from medmm.model.fusion import Network
 from medmm.read.cohort import Cohort, read_cohort
 from medmm.read.pool import read_cases
 from medmm.tensors import RecordBins
-from tests.dicom_files import write
-from tests.models import write_bert, write_torchvision
+from tests.dicom_files import slices, write, write_stack
+from tests.models import WIDTHS, card, fusion, write_bert, write_torchvision
 
 COLUMNS = "case_id,patient_id,study,prior,note"
 ROWS = ["now,p1,now,before,no fever", "alone,p2,alone,,cough", "written,p3,,,no cough", "crossed,p4,alone,before,cough"]
@@ -66,6 +72,36 @@ def test_the_sides_of_each_row_are_joined(cohort: Cohort, encoders: Encoders, tm
     assert found["alone"].case.study is not None
     assert found["alone"].case.study.time is not None
     assert found["alone"].case.study.time.date() == datetime(2024, 3, 1).date()
+
+
+def test_a_model_that_knows_no_prior_study_is_judged_without_one(
+    cohort: Cohort, encoders: Encoders, tmp_path: Path
+) -> None:
+    described = replace(cohort, config=CohortConfig())
+    model = Model(card(RunConfig(), described.config), Network(WIDTHS, 3, False, fusion("product")), encoders, "")
+
+    found = by_id(encode_for(model, described, tmp_path / "cache", lambda done, total: None, workers=1))
+
+    assert found["now"].case.study is not None
+    assert [case.case.prior for case in found.values()] == [None] * len(found)
+
+
+def test_the_typical_picture_is_of_pictures_as_they_are_read_now(encoders: Encoders, tmp_path: Path) -> None:
+    for n in range(2):
+        write_stack(tmp_path / f"s{n}", slices(5, 24, 20) + np.uint16(n))
+    (tmp_path / "cases.csv").write_text("case_id,patient_id,study\na,p0,s0\nb,p1,s1\n")
+
+    def typical(window: tuple[float, float], cache: Path) -> torch.Tensor:
+        rules = (ImageRule(modality=("CT",), window=window),)
+        read = read_cohort(tmp_path, CohortConfig(images=rules))
+        made = typical_of(read, encoded(read, encoders, cache).cases, encoders, FeatureCache(cache, encoders), 0, 1)
+        assert made is not None
+        return made.maps
+
+    lung, soft = (typical(window, tmp_path / "shared") for window in ((-600, 1500), (40, 400)))
+
+    assert not torch.equal(lung, soft)
+    assert torch.equal(soft, typical((40, 400), tmp_path / "fresh"))
 
 
 def test_the_prior_study_of_another_patient_is_refused_each_time(

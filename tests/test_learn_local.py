@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from medmm.config import RunConfig
 from medmm.errors import CohortError, ConfigError
 from medmm.judge.conformal import calls
 from medmm.learn.local import Local, at_prevalence, estimate_prevalence, refitted
@@ -15,6 +17,7 @@ from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
 from pipelines.calibrate import calibrate_model
 from tests.cohorts import Diary, Run, copy_cohort, strangers, table
+from tests.models import random_model
 
 
 def place(prevalence: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,6 +80,42 @@ def test_local_answers_choose_anew_and_what_was_learnt_stays(run: Run, features:
         assert torch.equal(local.network.body.state_dict()[name], value)
 
 
+def test_of_three_classes_no_error_is_promised_at_another_prevalence() -> None:
+    model = random_model(RunConfig(), multi_class=True)
+    limits = {name: {"image": (0.1, 0.9)} for name in model.labels}
+    model = replace_card(model, limits=limits, prevalence=dict(zip(model.labels, (0.7, 0.2, 0.1), strict=True)))
+
+    local = at_prevalence(model, {model.labels[0]: 0.4})
+
+    assert local.card.limits == {}
+    assert sum(local.card.prevalence.values()) == pytest.approx(1)
+
+
+def test_classes_that_are_more_than_all_patients_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(RunConfig(), multi_class=True)
+    monkeypatch.setattr("pipelines.calibrate.load", lambda run: model)
+
+    with pytest.raises(ConfigError, match=r"1\.50 of the patients"):
+        calibrate_model(tmp_path, None, tmp_path, prevalence=[f"{name}=0.75" for name in model.labels[:2]])
+
+
+def replace_card(model: Model, **fields: object) -> Model:
+    return Model(model.card.model_copy(update=fields), model.network, model.encoders, model.digest)
+
+
+def test_overlays_of_a_model_that_was_moved_start_from_the_same_typical_picture(run: Run, tmp_path: Path) -> None:
+    label = run.trained.model.labels[0]
+
+    calibrate_model(run.out, None, tmp_path, prevalence=[f"{label}=0.02"])
+
+    before, after = (Model.load(folder / "model").typical for folder in (run.out, tmp_path))
+    assert before is not None
+    assert after is not None
+    assert torch.equal(before.maps, after.maps)
+
+
 @pytest.fixture
 def elsewhere(sample: Path, tmp_path: Path) -> Path:
     """A cohort of patients whom no model has met."""
@@ -93,6 +132,19 @@ def test_what_local_patients_chose_is_not_judged_on_them(
     local = after[len(before) :]
     assert {row["part"] for row in local} == {"validation"}
     assert len(local) == len(run.cohort.rows) - len(run.trained.refused)
+
+
+def test_ids_that_hold_commas_and_quotes_are_those_that_evaluation_leaves_out(
+    run: Run, elsewhere: Path, features: Path, tmp_path: Path
+) -> None:
+    odd = {"Doe, J", '"odd', 'a "b"'}
+    cases = pd.read_csv(elsewhere / "cases.csv", dtype=str, keep_default_na=False)
+    cases.loc[: len(odd) - 1, "case_id"] = sorted(odd)
+    cases.to_csv(elsewhere / "cases.csv", index=False)
+
+    calibrate_model(run.out, elsewhere, tmp_path / "local", cache=features, workers=1)
+
+    assert odd <= {row["case_id"] for row in table(tmp_path / "local" / "split.csv")}
 
 
 @pytest.mark.parametrize("external", [False, True])

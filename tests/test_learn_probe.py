@@ -230,6 +230,27 @@ def test_a_side_that_one_fold_alone_has_is_answered_without_learning() -> None:
     np.testing.assert_array_equal(fitted.held_out, 0)
 
 
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_cases_that_are_held_back_are_answered_where_one_fold_alone_has_the_side(*, multi_class: bool) -> None:
+    features, answers, _ = draw_classes(8, 6) if multi_class else draw(8, 6)
+
+    fitted = fit_probe(features, answers, np.zeros(8, dtype=int), multi_class=multi_class, held_back=np.arange(8) >= 6)
+
+    assert np.isfinite(fitted.held_out).all()
+    assert np.ptp(fitted.held_out, axis=1).max() == 0
+
+
+@pytest.mark.parametrize("multi_class", [False, True])
+def test_notes_without_a_word_say_nothing(*, multi_class: bool) -> None:
+    _, answers, fold_of = draw_classes(30, 6) if multi_class else draw(30, 6)
+
+    weight, bias, held_out = fit_terms(scipy.sparse.csr_matrix((30, 50)), answers, fold_of, multi_class=multi_class)
+
+    assert not weight.any()
+    assert np.isfinite(bias).all()
+    assert np.isfinite(held_out).all()
+
+
 def test_features_that_never_vary_say_nothing() -> None:
     _, answers, fold_of = draw(30, 6)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medmm.learn.fit import loss_of
+from medmm.learn.lessons import NoteLesson
 from medmm.learn.student import Student
 
 CELLS, WIDTH = 64, 4
@@ -13,6 +14,23 @@ CELLS, WIDTH = 64, 4
 
 def as_they_are(taught: nn.Module, cells: Tensor, counts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return taught(cells), counts, owner
+
+
+def test_what_a_note_is_taught_with_lies_where_the_network_lies() -> None:
+    lesson = NoteLesson.__new__(NoteLesson)
+    lesson.width = WIDTH
+    states, words = torch.zeros(2, 3, WIDTH, device="meta"), torch.ones(2, 3, dtype=torch.bool, device="meta")
+
+    made = lesson.cells(Halves(), states=states, words=words)
+
+    assert {one.device.type for one in made} == {"meta"}
+
+
+class Halves(nn.Module):
+    """Upper layers that change nothing."""
+
+    def forward(self, middle: Tensor, words: Tensor) -> Tensor:
+        return middle * words[..., None]
 
 
 def student(multi_class: bool = False, labels: int = 1) -> Student:

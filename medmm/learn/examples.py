@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,11 +18,13 @@ from medmm.tensors import RecordBins
 
 
 def encode(model: Model, cohort: Cohort, cache: Path, progress: Progress, workers: int | None = None) -> EncodedCohort:
-    """Every case through the encoders of a model.
+    """Every case through the encoders of a model; without a prior study, if the model knows none.
 
     Raises:
         CohortError: if none can be read.
     """
+    if not model.knows_prior:
+        cohort = replace(cohort, rows=tuple(replace(row, prior=None) for row in cohort.rows))
     encoded = encode_cohort(cohort, model.encoders, cache, progress, workers)
     if not encoded.cases:
         raise CohortError("no case of the cohort can be read", "`medmm check` says why, case by case")

@@ -152,7 +152,7 @@ class NoteLesson:
         states, words = inputs["states"], inputs["words"]
         middle = states[..., : self.width // 2]
         made = torch.cat([middle, taught(middle, words)], dim=-1)
-        return made, words.float(), torch.arange(len(made))
+        return made, words.float(), torch.arange(len(made), device=made.device)
 
     def seen(self, case: EncodedCase, taught: Sequence[Taught]) -> EncodedCase:
         """The note's word pieces."""

@@ -81,7 +81,9 @@ def at_prevalence(model: Model, shares: Mapping[str, float]) -> Local:
     """Probabilities as they are where some labels have another prevalence; those not named keep theirs.
 
     Thresholds and limits move with the probabilities, so that the same cases are called as before; only a threshold
-    that was stated as a probability stays where it is. Of classes the shares are made to sum to one.
+    that was stated as a probability stays where it is. Of classes the shares are made to sum to one; where there are
+    three or more, how far a probability moves is decided by what is said of the others too: thresholds move as if they
+    shared it as before, and no limit is left, since none could keep its promise.
     """
     labels, multi_class = model.labels, model.network.multi_class
     before = np.clip([model.card.prevalence[label] for label in labels], _LEAST, 1 - _LEAST)
@@ -100,7 +102,10 @@ def at_prevalence(model: Model, shares: Mapping[str, float]) -> Local:
         thresholds = _moved(thresholds, odds)
     limits = _limits(model)
     decisions = Decisions(thresholds, _moved(limits, odds[None, :, None]))
-    return Local(_card(model, dict(zip(labels, after.tolist(), strict=True)), decisions), network)
+    card = _card(model, dict(zip(labels, after.tolist(), strict=True)), decisions)
+    if multi_class and len(labels) > 2:
+        card = card.model_copy(update={"limits": {}})
+    return Local(card, network)
 
 
 def estimate_prevalence(probabilities: np.ndarray, taught: np.ndarray, *, multi_class: bool) -> np.ndarray:

@@ -101,6 +101,8 @@ def fit_terms(
     2012, "Baselines and Bigrams"): most words tell nothing, and with one ridge for all they would drown the few.
     """
     stand = np.flatnonzero(terms.getnnz(axis=0))
+    if not len(stand):
+        stand = np.arange(1)  # a word that is nowhere says nothing
     weight = np.zeros((targets.shape[1], terms.shape[1]))
     weight[:, stand], bias, held_out = _choose(
         terms[:, stand], targets, fold_of, _TERM_STRENGTHS, multi_class, held_back, telling
@@ -145,7 +147,8 @@ def _choose(
     _, strength, lines, held_out = best
     if held_back is not None and held_back.any() and not held_back.all():
         seen = [~held_back & (fold_of != fold) for fold in np.unique(fold_of[~held_back])]
-        without = [_fit(x[rows], targets[rows], strength, multi_class, size) for rows in seen if rows.any()]
+        known = [rows for rows in seen if rows.any()] or seen[:1]
+        without = [_fit(x[rows], targets[rows], strength, multi_class, size) for rows in known]
         held_out[held_back] = _say(_mean(without), x[held_back])
     return *_mean(lines), held_out
 

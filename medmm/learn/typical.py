@@ -13,6 +13,7 @@ from medmm.learn.encode import EncodedRow
 from medmm.model.cache import FeatureCache
 from medmm.model.encode import Encoders
 from medmm.model.typical import VIEWS, Typical
+from medmm.read import READING
 from medmm.read.cohort import Cohort
 from medmm.read.pool import read_cases
 from medmm.slices import pictures_of
@@ -47,7 +48,8 @@ def typical_of(
         if case.case.study is not None and case.case.study.flat and pictures < _PICTURES:
             chosen.append(case)
             pictures += len(case.case.study.flat)
-    names = repr([(one.row.case_id, one.row.study.digest() if one.row.study else b"") for one in chosen])
+    files = [(one.row.case_id, one.row.study.digest() if one.row.study else b"") for one in chosen]
+    names = repr((READING, cohort.config.images, files))
     key = cache.key(b"typical" + hashlib.sha256(names.encode()).digest())
     if cache.has(key):
         return Typical(cache.maps(key, range(VIEWS), [0] * VIEWS).float())
