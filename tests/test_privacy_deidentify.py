@@ -10,11 +10,12 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 import tomlkit
 from pydicom import Dataset, FileDataset, Sequence
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, ExplicitVRBigEndian
 
 from medmm.case import Study
 from medmm.errors import ConfigError, Reason
@@ -420,3 +421,43 @@ def ct_slice(number: int) -> FileDataset:
         RescaleSlope="1",
         RescaleIntercept="-1024",
     )
+
+
+@pytest.mark.parametrize("stored", [np.uint8, np.uint16])
+def test_words_in_a_photograph_are_masked_however_dark_its_values_are(stored: type, tmp_path: Path) -> None:
+    values = film(text=BURNED_IN)  # 12 bits, of which a PNG of 16 shows next to nothing
+    (tmp_path / "in" / "one").mkdir(parents=True)
+    picture = (values // 16).astype(stored) if stored is np.uint8 else values.astype(stored)
+    PIL.Image.fromarray(picture).save(tmp_path / "in" / "one" / "a.png")
+
+    deidentify(tmp_path / "in", tmp_path / "out", tmp_path / "key", workers=1)
+
+    (written,) = (tmp_path / "out").rglob("*.png")
+    assert np.ptp(picture[12:28, 10:60]) > 0
+    assert np.ptp(np.asarray(PIL.Image.open(written))[12:28, 10:60]) == 0
+
+
+def test_a_photograph_with_words_is_refused_where_they_are_to_be_refused(tmp_path: Path) -> None:
+    (tmp_path / "in" / "one").mkdir(parents=True)
+    PIL.Image.fromarray(film(text=BURNED_IN).astype(np.uint16)).save(tmp_path / "in" / "one" / "a.png")
+
+    deidentify(tmp_path / "in", tmp_path / "out", tmp_path / "key", burned_in="refuse", workers=1)
+
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_big_endian_tables_of_words_show_the_same_picture_afterwards(tmp_path: Path) -> None:
+    item = Dataset()
+    item.add_new(0x00283002, "US", [2, 0, 16])
+    item.add_new(0x00283006, "OW", np.array([0x0102, 0xFFFF], ">u2").tobytes())
+    pixels = np.zeros((20, 20), "<u2")
+    pixels[:, 10:] = 1
+    (tmp_path / "in" / "one").mkdir(parents=True)
+    dataset = make_dicom(pixels, VOILUTSequence=Sequence([item]))
+    before = save(dataset, tmp_path / "in" / "one" / "a.dcm", ExplicitVRBigEndian)
+
+    deidentify(tmp_path / "in", tmp_path / "out", tmp_path / "key", workers=1)
+
+    (after,) = (tmp_path / "out").rglob("*.dcm")
+    first, second = (read_study(path, "c").images[0].pixels for path in (before, after))
+    np.testing.assert_array_equal(first, second)

@@ -33,9 +33,9 @@ from medmm.privacy.header import (
 )
 from medmm.privacy.key import Key
 from medmm.privacy.note import Known, clean_note, identifying_words, known_words
-from medmm.privacy.pixels import BurnedIn, clean_pixels, find_text, paint
+from medmm.privacy.pixels import BurnedIn, clean_pixels, without_text
 from medmm.read.chart.note import read_text
-from medmm.read.dicom.instance import EXPORT, is_dicom, open_instance
+from medmm.read.dicom.instance import EXPORT, PIXELS, is_dicom, open_instance
 from medmm.read.dicom.study import SIDE_FILES
 from medmm.read.guard import RefusedError, guarded
 from medmm.read.photograph import MAGIC, read_photograph
@@ -46,6 +46,8 @@ Dates = Literal["shift", "remove"]
 STUDY, PRIOR = "study", "prior"
 COUNTS = ("images", "elements_removed", "elements_replaced", "regions_masked", "words_replaced")
 """What is counted of each case."""
+_WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+"""Bytes of a word, by the VR of what holds nothing else (PS3.5 6.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +304,19 @@ def _treat_dicom(work: _Work, dataset: Dataset) -> bytes:
     syntax, boxes = clean_pixels(dataset, work.job.burned_in)
     work.counts["regions_masked"] += boxes
     with guarded("has a header that cannot be cleaned", EXPORT):
+        if not dataset.original_encoding[1]:
+            _to_little_endian(dataset)
         clean_header(dataset, work.job.patient, work.job.key, work.found)
         if boxes:
             mark_pixels_cleaned(dataset)
         return _encoded(dataset, syntax)
+
+
+def _to_little_endian(dataset: Dataset) -> None:
+    """Turn the bytes of words round, which pydicom writes as they were read; those of the pixels are stored anew."""
+    for element in dataset.iterall():
+        if element.VR in _WORDS and element.keyword not in PIXELS and element.value:
+            element.value = np.frombuffer(element.value, f"u{_WORDS[element.VR]}").byteswap().tobytes()
 
 
 def _encoded(dataset: Dataset, syntax: UID) -> bytes:
@@ -322,13 +333,13 @@ def _treat_photograph(work: _Work, content: bytes) -> bytes:
     with guarded("cannot be written as PNG", "Convert it to PNG"):
         bytewise = np.round(pixels * 255).astype(np.uint8)
         deep = bool((bytewise / np.float32(255) != pixels).any())
-        boxes = find_text(bytewise if bytewise.ndim == 3 else np.repeat(bytewise[..., None], 3, axis=2))
-        if boxes and work.job.burned_in == "refuse":
-            raise RefusedError(Reason.UNSUPPORTED, "has text in its pixels", "Mask it with --burned-in mask")
-        work.counts["regions_masked"] += len(boxes)
         values = np.round(pixels * 65535).astype(np.uint16) if deep else bytewise
+    photometric = "RGB" if values.ndim == 3 else "MONOCHROME2"
+    frames, boxes = without_text(Dataset(), values[None], photometric, work.job.burned_in)
+    work.counts["regions_masked"] += boxes
+    with guarded("cannot be written as PNG", "Convert it to PNG"):
         file = BytesIO()
-        PIL.Image.fromarray(paint(values[None], boxes, 0)[0]).save(file, "PNG")
+        PIL.Image.fromarray(frames[0]).save(file, "PNG")
         return file.getvalue()
 
 

@@ -83,15 +83,33 @@ def clean_pixels(dataset: Dataset, burned_in: BurnedIn) -> tuple[UID, int]:
     with guarded("does not decode", EXPORT):
         values = np.stack([frame for frame, _ in decode(dataset, range(frames_in(dataset)))])
         photometric = "RGB" if values.ndim == 4 else str(dataset.PhotometricInterpretation)
+    values, boxes = without_text(dataset, values, photometric, burned_in)
+    if boxes:
+        _store(dataset, values, photometric)
+        return ExplicitVRLittleEndian, boxes
+    with guarded("cannot be encoded again", "Convert it to Explicit VR Little Endian"):
+        return _bare(dataset, values, photometric), 0
+
+
+def without_text(dataset: Dataset, values: np.ndarray, photometric: str, burned_in: BurnedIn) -> tuple[np.ndarray, int]:
+    """Mask the text in every frame.
+
+    Args:
+        dataset: as for `find_in_frames`; empty for a photograph.
+        values: as for `find_in_frames`.
+        photometric: of `values`.
+        burned_in: mask, or refuse the picture.
+
+    Returns:
+        The values, and how many regions were masked.
+
+    Raises:
+        RefusedError: as `clean_pixels`.
+    """
     boxes = find_in_frames(dataset, values, photometric)
     if boxes and burned_in == "refuse":
         raise RefusedError(Reason.UNSUPPORTED, "has text burned into its pixels", "Mask it with --burned-in mask")
-    if boxes:
-        values = _masked(dataset, values, boxes, photometric)
-        _store(dataset, values, photometric)
-        return ExplicitVRLittleEndian, len(boxes)
-    with guarded("cannot be encoded again", "Convert it to Explicit VR Little Endian"):
-        return _bare(dataset, values, photometric), 0
+    return (_masked(dataset, values, boxes, photometric), len(boxes)) if boxes else (values, 0)
 
 
 def find_in_frames(dataset: Dataset, values: np.ndarray, photometric: str) -> list[Box]:
