@@ -102,7 +102,7 @@ class Volume:
     series_uid: str = ""
     """Series Instance UID (0020,000E)."""
     instance_uids: tuple[str, ...] = field(default=(), repr=False)
-    """SOP Instance UID of each slice, or the one of a multi-frame object."""
+    """SOP Instance UID of the object that holds each slice; a multi-frame object holds several."""
     sop_class: str = ""
     """SOP Class UID (0008,0016)."""
     modality: str = "OT"

@@ -94,7 +94,7 @@ def slice_images(volume: Volume, indices: Sequence[int]) -> Iterator[Image]:
             pixels=shown.apply(volume.voxels[index]),
             digest=hashlib.sha256(content.encode()).hexdigest(),
             series_uid=volume.series_uid,
-            instance_uid=uids[index] if len(uids) == volume.slices else "".join(uids[:1]),
+            instance_uid=uids[index] if uids else "",
             sop_class=volume.sop_class,
             modality=volume.modality,
             spacing_mm=spacing,

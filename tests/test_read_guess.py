@@ -181,3 +181,11 @@ def test_every_setting_that_differs_from_the_default_is_written_and_no_other(tmp
     assert said["images"][0] == {"modality": ["CR", "DX"], "view": ["PA"]}
     plain = tomllib.loads((tmp_path / "plain.toml").read_text())
     assert set(plain) == {"case_id", "patient_id", "study", "note", "record"}
+
+
+@pytest.mark.parametrize("codes", [["00", "01", "01"], ["1.00", "0.00", "1.00"]])
+def test_what_is_not_written_as_an_answer_is_no_label(codes: list[str]) -> None:
+    guess = guess_config(IDS | {"study": ["a", "b", "c"], "site": codes, "sick": ["1", "0", "1.0"]})
+
+    assert guess.config.labels == LabelColumns(columns=("sick",))
+    assert "left out, not known to be an honest input: site" in guess.remarks

@@ -32,6 +32,7 @@ from medmm.read.dicom import volume as reading
 from medmm.read.dicom.instance import Instance, open_instance
 from medmm.read.dicom.pixels import decode
 from medmm.read.dicom.study import read_study
+from medmm.slices import slice_images
 from tests.dicom_files import (
     AXIAL,
     compressed_frame,
@@ -394,7 +395,7 @@ def test_an_enhanced_object_is_the_same_slices_bit_for_bit(tmp_path: Path, shuff
     np.testing.assert_array_equal(enhanced.affine, single.affine)
     assert (enhanced.offsets_mm, enhanced.window) == (single.offsets_mm, single.window)
     assert enhanced.voxels.dtype == single.voxels.dtype
-    assert len(enhanced.instance_uids) == 1
+    assert (len(enhanced.instance_uids), len(set(enhanced.instance_uids))) == (enhanced.slices, 1)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=lambda syntax: syntax.keyword)
@@ -783,3 +784,16 @@ def test_a_screenshot_of_ct_is_a_film(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", ramp(), Modality="CT", SOPClassUID=SecondaryCaptureImageStorage)
 
     assert len(read_study(path, "c1").images) == 1
+
+
+def test_a_slice_of_a_volume_in_several_objects_names_the_one_that_holds_it(tmp_path: Path) -> None:
+    voxels = slices(8)
+    for number, part in enumerate((range(4), range(4, 8))):
+        made = make_enhanced(voxels[list(part)], [(0, 0, 2.5 * place) for place in part])
+        made.SOPInstanceUID = f"1.2.3.4.{number}"
+        save(made, tmp_path / f"{number}.dcm")
+
+    found = volume(tmp_path)
+
+    shown = [image.instance_uid for image in slice_images(found, range(found.slices))]
+    assert shown == ["1.2.3.4.0"] * 4 + ["1.2.3.4.1"] * 4

@@ -22,7 +22,7 @@ from medmm.read.chart.note import cut_note, read_text
 from medmm.read.chart.record import read_values
 from medmm.read.chart.sections import SECTIONS
 from medmm.read.chart.times import has_offset, is_before, read_time
-from medmm.read.guess import guess_config
+from medmm.read.guess import ANSWERS, guess_config
 from medmm.read.remark import about, concern
 from medmm.read.sources.source import Source
 
@@ -438,7 +438,7 @@ def _targets(labels: LabelColumns, cells: Mapping[str, str], case_id: str) -> di
             problem = f"case {case_id}: '{labels.class_column}' is not one of {', '.join(labels.classes)}"
             raise CohortError(problem, "Correct the cell, empty it, or add the class to [labels]")
         return {name: float(name == stated) if stated else math.nan for name in labels.classes}
-    answers = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": math.nan}
+    answers = {**ANSWERS, "": math.nan}
     for name in labels.columns:
         if cells[name].strip() not in answers:
             problem = f"case {case_id}: '{name}' is not 1, 0 or empty"

@@ -60,6 +60,10 @@ _ROLES = {
 }
 
 
+ANSWERS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
+"""How the answer to a label is written; an empty cell is not stated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guess:
     """A configuration to start from, and what the user should know of how it came about."""
@@ -147,8 +151,8 @@ def _labels(free: Mapping[str, list[str]]) -> LabelColumns | None:
 
 
 def _is_binary(values: list[str]) -> bool:
-    """Say whether the stated values are 1 and 0, and both occur."""
-    return {_as_number(value) for value in values} == {0.0, 1.0}
+    """Say whether the stated values are answers, and both occur."""
+    return ANSWERS.keys() >= set(values) and len({ANSWERS[value] for value in values}) == len({0.0, 1.0})
 
 
 def write_config(config: CohortConfig, path: Path) -> None:

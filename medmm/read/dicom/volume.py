@@ -55,7 +55,7 @@ def read_volume(
         window=shown,
         inverted=bool(inverted),
         series_uid=first.instance.series_uid,
-        instance_uids=tuple(dict.fromkeys(frame.instance.uid for frame in frames)),
+        instance_uids=tuple(frame.instance.uid for frame in frames),
         sop_class=str(sop_class(first.instance.dataset)),
         modality=first.instance.modality,
         remarks=(
