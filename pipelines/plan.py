@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,14 @@ def _rarest(cohort: Cohort) -> tuple[str, int]:
 
 
 def _has(cohort: Cohort) -> dict[str, int]:
-    """Cases with each modality, by their table and notes; no picture is opened."""
-    has = dict.fromkeys(MODALITIES, 0)
+    """Cases with each modality, by their table and notes; no picture is opened.
+
+    Of a study whose time only its own header states, all that there is until now may be earlier.
+    """
+    has, now = dict.fromkeys(MODALITIES, 0), datetime.now(cohort.config.zone).replace(tzinfo=None)
     for row in cohort.rows:
         try:
-            note, record, _ = join_sides(cohort, row, row.time)
+            note, record, _ = join_sides(cohort, row, row.time or (now if row.study else None))
         except DataError:
             continue
         for name, there in zip(MODALITIES, (row.study, note, record), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -225,6 +226,19 @@ def test_a_plan_is_a_run_toml_that_train_takes_with_a_reason_for_every_line(samp
     for place in chosen:
         assert lines[place - 1].startswith("# ")
         assert lines[place - 1].removeprefix("# ") in done.stdout
+    assert read_toml(tmp_path / "run.toml", RunConfig).fusion.modalities == ("image", "note", "record")
+
+
+def test_a_plan_keeps_a_record_whose_values_are_dated_and_whose_studies_alone_say_when(
+    sample: Path, tmp_path: Path
+) -> None:
+    dated = copy_cohort(sample, tmp_path / "dated", lambda rows: [row | {"when": "2020-01-01T08:00"} for row in rows])
+    config = (sample / "cohort.toml").read_text()
+    (dated / "cohort.toml").write_text(re.sub(r"(\[record\.\w+\]\n)", r'\1taken = "when"\n', config))
+
+    done = medmm("plan", dated, "--out", tmp_path / "run.toml", "--budget", "2m")
+
+    assert done.exit_code == 0, done.output
     assert read_toml(tmp_path / "run.toml", RunConfig).fusion.modalities == ("image", "note", "record")
 
 

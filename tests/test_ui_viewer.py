@@ -24,7 +24,7 @@ from medmm.read.dicom.study import read_study
 from medmm.result import Evidence, Film, Overlay, ScoredCase
 from medmm.slices import Picture, part_of, pictures_of
 from medmm.store.store import Store
-from medmm.write.picture import write_picture
+from medmm.write.picture import picture_path, write_picture
 from tests.browser import launched
 from tests.dicom_files import ramp, slices, write, write_stack
 from tests.scored import MODEL, ORIGIN, scored_case, write_scored
@@ -488,3 +488,13 @@ def test_nothing_of_a_patient_is_in_an_address_the_storage_or_the_log(page: Page
     names = (CANARY, "1.2.3.4", "CANARYNAME")
     for text in (*addresses, page.url, page.title(), stored, (screen[0] / LOG).read_text()):
         assert not [word for word in names if word in text]
+
+
+@pytest.mark.parametrize("shape", [(600, 1), (600, 2), (1, 1), (3, 700), (450, 2, 3)])
+def test_a_picture_of_any_shape_is_kept(shape: tuple[int, ...], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    image = Image(noise.astype(np.float32) / np.float32(255), digest="a" * 64)
+
+    write_picture(tmp_path, image)
+
+    np.testing.assert_array_equal(np.asarray(PIL.Image.open(picture_path(tmp_path, image.digest))), noise)

@@ -122,6 +122,16 @@ def test_labels_of_any_length_and_script_are_valid_codes_of_our_own(
     assert content(made["report"], "121071")[0].ConceptCodeSequence[0].CodingSchemeDesignator == "99MEDMM"
 
 
+@pytest.mark.parametrize("letters", [63, 64, 90])
+@pytest.mark.parametrize("letter", ["a", "肺"])
+def test_people_with_names_of_any_length_verify_a_valid_report(
+    letter: str, letters: int, said: ScoredCase, tmp_path: Path
+) -> None:
+    made = report_of(said, AT, [word(label, present=True, reviewer=letter * letters) for label in LABELS])
+
+    assert complaints(written(tmp_path, made)) == []
+
+
 def labelled(said: ScoredCase, label: str) -> ScoredCase:
     """The same case with another name for its first label."""
     (finding, *others), (explanation, *rest) = said.prediction.findings, said.evidence.explanations

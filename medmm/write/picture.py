@@ -34,7 +34,8 @@ def write_picture(folder: Path, image: Image) -> None:
         shown = np.rint(shown, out=shown).astype(np.uint8)
         kind = imagecodecs.PNG
         filtered = {"strategy": kind.STRATEGY.HUFFMAN_ONLY, "filter": kind.FILTER.AVG}
-        put_picture(folder, image.digest, bytes(imagecodecs.png_encode(shown, _COMPRESSION, **filtered)))
+        room = 2 * shown.nbytes + 8 * len(shown) + 4096  # for a picture of two columns its own is too little
+        put_picture(folder, image.digest, bytes(imagecodecs.png_encode(shown, _COMPRESSION, out=room, **filtered)))
 
 
 def put_picture(folder: Path, digest: str, picture: bytes) -> None:

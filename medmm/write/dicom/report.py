@@ -113,7 +113,7 @@ def _verify(made: ComprehensiveSR, words: Sequence[Review]) -> None:
 
 def _person(name: str) -> str:
     """A reviewer's name as the first component of a person name (PS3.5 6.2, PN)."""
-    return f"{described(name.translate(str.maketrans('^=', '  '))) or _NOT_STATED}^"
+    return f"{described(name.translate(str.maketrans('^=', '  ')), most=63) or _NOT_STATED}^"
 
 
 def _content(stamp: Stamp, films: Sequence[Film], words: Sequence[Review]) -> Sequence[Dataset]:

@@ -221,9 +221,9 @@ def own_code(value: str, meaning: str) -> Code:
     return Code(_plain(value).encode("ascii", "xmlcharrefreplace").decode(), SCHEME, described(meaning))
 
 
-def described(text: str) -> str:
-    """Text as a long string (PS3.5 6.2, LO), cut off after 64 bytes, which are 64 characters or fewer."""
-    return _plain(text).encode()[:64].decode(errors="ignore")
+def described(text: str, most: int = 64) -> str:
+    """Text as a long string (PS3.5 6.2, LO), cut off after so many bytes, which are as many characters or fewer."""
+    return _plain(text).encode()[:most].decode(errors="ignore")
 
 
 def _plain(text: str) -> str:
