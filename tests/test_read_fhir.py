@@ -265,6 +265,37 @@ def test_copies_and_versions_of_a_patient_are_one(tmp_path: Path) -> None:
     assert values(tmp_path, PATIENT, newer, observation("1988-5", 12, "mg/L")) == {"crp": 12.0}
 
 
+def version(resource: dict[str, Any], number: int, updated: str = "") -> dict[str, Any]:
+    meta = {"versionId": str(number)} | ({"lastUpdated": updated} if updated else {})
+    return resource | {"id": resource.get("id", "o-1"), "meta": meta}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("updated", [("", ""), ("2024-05-01T11:00:00Z", "2024-05-01T12:00:00Z")])
+def test_of_the_versions_of_a_resource_the_newest_counts_wherever_it_stands(
+    tmp_path: Path, updated: tuple[str, str], *, turned: bool
+) -> None:
+    first = version(observation("1988-5", 300, "mg/L"), 9, updated[0])
+    corrected = version(observation("1988-5", 3, "mg/L"), 10, updated[1])
+
+    assert values(tmp_path, *([corrected, first] if turned else [first, corrected])) == {"crp": 3.0}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_was_taken_back_does_not_count_though_its_first_version_is_there(tmp_path: Path, *, turned: bool) -> None:
+    first = version(observation("1988-5", 300, "mg/L"), 1)
+    void = version(observation("1988-5", 300, "mg/L") | {"status": "entered-in-error"}, 2)
+
+    assert values(tmp_path, *([void, first] if turned else [first, void])) == {}
+
+
+def test_a_patient_whose_birth_date_was_corrected_is_one(tmp_path: Path) -> None:
+    before = version(PATIENT | {"birthDate": "1950-01-01"}, 1)
+    after = version(PATIENT | {"birthDate": "1951-01-01"}, 2)
+
+    assert values(tmp_path, after, before, observation("1988-5", 12, "mg/L")) == {"crp": 12.0}
+
+
 def test_references_are_enough_where_there_is_no_patient_resource(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps(observation("1988-5", 12, "mg/L")))
 
@@ -693,6 +724,14 @@ def test_no_page_is_too_odd(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", ["<p> </p>", "<script>Cough</script>", "<title>Cough"])
 def test_a_document_without_words_is_told(tmp_path: Path, page: str) -> None:
     assert "FHIR: 1 notes left out: there is no text in them" in remarks(tmp_path, document(page, "text/html"))
+
+
+@pytest.mark.parametrize(
+    "media",
+    ["text/plain; charset=utf-8; format=flowed", 'Text/Plain; Charset="UTF8"', "text/plain;charset=utf-8"],
+)
+def test_a_content_type_may_have_parameters_in_any_spelling(tmp_path: Path, media: str) -> None:
+    assert note(tmp_path, document("Müdigkeit", media)) == "Müdigkeit"
 
 
 @pytest.mark.parametrize(

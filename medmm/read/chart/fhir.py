@@ -9,6 +9,7 @@ that could count, by R5 and else by R4B; one that is neither costs itself, and t
   conclusion and narrative are never read: they are the answer.
 * Condition -> 'Known condition: ...', by the time at which it was recorded. Its onset does not count: what is found in
   a study had its onset before.
+* Of several versions of a resource the newest counts, by meta; one that was entered in error takes back all before it.
 * Patient -> age and gender, and whose all of it is: Patient.id or an identifier is the cohort's patient id. Where
   resources come from several servers, one id is another patient's on each.
 """
@@ -17,11 +18,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, tzinfo
+from email.message import Message
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -49,7 +52,8 @@ _MAX_PIECES, _MAX_LABEL = 20, 80  # pieces between tags and letters of a heading
 _SUFFIXES = frozenset({".json", ".ndjson", ".jsonl"})
 _VOID = frozenset({"entered-in-error", "cancelled", "superseded", "deprecated"})
 _KINDS = frozenset({"Observation", "DocumentReference", "DiagnosticReport", "Condition"})
-_CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
+_CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
+"""By the names that Python gives them."""
 _ASIDE = frozenset({"script", "style", "title"})
 _BOLD = frozenset({"b", "strong", "em", "u"})
 _PHRASES = (
@@ -76,10 +80,33 @@ class _Patient:
     """Whose Patient it is, where there are several servers: one id is another patient's on each."""
 
 
+Version = tuple[datetime, int, bool]
+"""When it was updated, its number, and whether it takes back what was said: by that order one is newer than another."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """What one version of a resource says."""
+
+    version: Version
+    key: Key = ("", "")
+    """Of whom; of a Patient empty."""
+    patient: _Patient | None = None
+    names: tuple[Key, ...] = ()
+    """By which others may name the Patient."""
+    identifiers: frozenset[str] = frozenset()
+    """Of the Patient."""
+    readings: list[Reading] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
+    troubles: Counter[str] = field(default_factory=Counter)
+
+
 @dataclass(slots=True)
 class _Pile:
     """What the files hold, before it is known who is who."""
 
+    told: dict[tuple[str, str, str], _Told] = field(default_factory=dict)
+    """Server, kind and id of a resource -> its newest version. One without an id has a name that no other has."""
     patients: dict[_Patient, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Each with the values of its identifiers."""
     keys: dict[Key, set[_Patient]] = field(default_factory=lambda: defaultdict(set))
@@ -87,6 +114,31 @@ class _Pile:
     passages: dict[Key, list[Passage]] = field(default_factory=lambda: defaultdict(list))
     troubles: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """What could not be read, in words, of a patient; of nobody in particular under ('', '')."""
+
+    def put(self, server: str, kind: str, logical: str, told: _Told) -> None:
+        """Keep what the newest version of a resource says; of two that do not say which is newer, the later one.
+
+        An identifier that a Patient once had is still theirs.
+        """
+        name = (server, kind, logical or f"/{len(self.told)}")  # no id has a slash
+        known = self.told.get(name, told)
+        newest = told if told.version >= known.version else known
+        newest.identifiers |= known.identifiers | told.identifiers
+        self.told[name] = newest
+
+    def gather(self) -> None:
+        """Sort what the newest versions say by whom it is about."""
+        for told in self.told.values():
+            if told.patient is not None:
+                self.patients[told.patient] |= told.identifiers
+                for name in told.names:
+                    self.keys[name].add(told.patient)
+            if told.readings:
+                self.readings[told.key] += told.readings
+            if told.passages:
+                self.passages[told.key] += told.passages
+            if told.troubles:
+                self.troubles[told.key] += told.troubles
 
 
 def read_charts(
@@ -113,6 +165,7 @@ def read_charts(
     for number, path in enumerate(files, start=1):
         for resource, url in _resources(path, f"file {number} of {len(files)} of the FHIR resources", pile):
             reader.add(resource, url, pile)
+    pile.gather()
     charts = _charts(_settled(pile), set(patient_ids))
     missing = len(set(patient_ids) - set(charts))
     remarks = [f"FHIR: {len(files)} files read; nothing in them for {missing} of {len(set(patient_ids))} patients"]
@@ -189,23 +242,42 @@ class _Reader:
     def add(self, resource: Resource, url: str, pile: _Pile) -> None:
         """Put what is wanted of one resource on the pile."""
         kind = _text(resource, "resourceType")
-        if kind == "Patient":
-            _add_patient(resource, url, pile)
-            return
-        if kind not in _KINDS or not self._is_wanted(kind, resource):
-            return
-        key = _subject(resource, url)
+        said = self._patient(resource, url) if kind == "Patient" else self._told(kind, resource, url)
+        if said is not None:
+            pile.put(_server(url, kind), kind, _text(resource, "id"), said)
+
+    def _told(self, kind: str, resource: Resource, url: str) -> _Told | None:
+        """What a resource says that is no Patient; None if it could not count."""
+        if kind not in _KINDS:
+            return None
+        void = not _VOID.isdisjoint({_text(resource, "status"), _text(resource, "docStatus")})
+        said = _Told(_version(resource, self.zone, void=void), _subject(resource, url))
+        if void:
+            return said
+        if not self._is_wanted(kind, resource):
+            return None
         if not _is_valid(kind, resource):
-            pile.troubles[key][f"{kind} resources left out: neither valid R4 nor valid R5"] += 1
-            return
-        if {_text(resource, "status"), _text(resource, "docStatus")} & _VOID:
-            return
-        if kind == "Observation":
-            pile.readings[key] += self._readings(resource)
+            said.troubles[f"{kind} resources left out: neither valid R4 nor valid R5"] += 1
+        elif kind == "Observation":
+            said.readings += self._readings(resource)
         elif kind == "Condition":
-            pile.passages[key] += _condition(resource, self.zone)
+            said.passages += _condition(resource, self.zone)
         else:
-            pile.passages[key] += _document(kind, resource, self.zone, pile.troubles[key])
+            said.passages += _document(kind, resource, self.zone, said.troubles)
+        return said
+
+    def _patient(self, resource: Resource, url: str) -> _Told:
+        """Who a Patient is."""
+        said = _Told(_version(resource, self.zone))
+        if not _is_valid("Patient", resource):
+            said.troubles["Patient resources left out: neither valid R4 nor valid R5"] += 1
+            return said
+        logical = _text(resource, "id")
+        born, gender = _text(resource, "birthDate"), _text(resource, "gender")
+        said.patient = _Patient(logical or url, born, gender, _server(url, "Patient"))
+        said.names = tuple(key for key in (("id", logical), ("url", url)) if key[1])
+        said.identifiers = frozenset(_text(one, "value").strip() for one in _list(resource, "identifier"))
+        return said
 
     def _is_wanted(self, kind: str, resource: Resource) -> bool:
         """Whether a resource could count; looks at its codes only, since checking all of it costs 0.1 ms."""
@@ -332,21 +404,30 @@ def _written(resource: Resource, form: Resource, zone: tzinfo | None) -> datetim
 
 def _attachment(form: Resource) -> str | None:
     """Return the text of an inline attachment; None if it cannot be read."""
-    media, _, parameters = _text(form, "contentType").partition(";")
-    charset = parameters.partition("charset=")[2].strip(" \"'").lower() or "utf-8"
+    said = Message()
+    said["Content-Type"] = " ".join(_text(form, "contentType").split())
+    media, charset = said.get_content_type(), _charset(said.get_content_charset("utf-8"))
     data = "".join(_text(form, "data").split())
-    is_text = media.strip().lower() in ("text/plain", "text/html", "text/markdown")
+    is_text = media in ("text/plain", "text/html", "text/markdown") and bool(_text(form, "contentType").strip())
     if not data or not is_text or charset not in _CHARSETS or len(data) > MAX_TEXT * 4 // 3 + 4:
         return None
     try:
         text = base64.b64decode(data, validate=True).decode(charset)
-        if media.strip().lower() == "text/html":
+        if media == "text/html":
             if len(text) > MAX_HTML or text.count("<!--") > _MAX_COMMENTS:
                 return None
             text = _without_tags(text)
         return read_text("", text)
     except (binascii.Error, UnicodeDecodeError, DataError):
         return None
+
+
+def _charset(name: str) -> str:
+    """A character set by the name that Python gives it; '' if it knows none of this name."""
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return ""
 
 
 class _Words(HTMLParser):
@@ -390,18 +471,11 @@ def _without_tags(page: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _add_patient(resource: Resource, url: str, pile: _Pile) -> None:
-    """Put one Patient on the pile."""
-    if not _is_valid("Patient", resource):
-        pile.troubles[("", "")]["Patient resources left out: neither valid R4 nor valid R5"] += 1
-        return
-    logical = _text(resource, "id")
-    server = _server(url, "Patient")
-    patient = _Patient(logical or url, _text(resource, "birthDate"), _text(resource, "gender"), server)
-    pile.patients[patient] |= {_text(one, "value").strip() for one in _list(resource, "identifier")}
-    for key in (("id", logical), ("url", url)):
-        if key[1]:
-            pile.keys[key].add(patient)
+def _version(resource: Resource, zone: tzinfo | None, *, void: bool = False) -> Version:
+    """Which version of itself a resource is (R5 2.1.5.0.1, meta)."""
+    meta = _dict(resource, "meta")
+    number = _text(meta, "versionId")
+    return read_time(_text(meta, "lastUpdated"), zone) or datetime.min, int(number) if number.isdecimal() else 0, void
 
 
 def _settled(pile: _Pile) -> _Pile:

@@ -145,14 +145,14 @@ _ANSWERS = frozenset(SECTIONS[: SECTIONS.index("history")])
 _REPORT = _ANSWERS | {"technique", "comparison"}
 _REOPENS = frozenset({"history", "medication", "allergies", "vitals"})
 _AND = re.compile(r"[/&+]| and | und | et | y | e | en | og ")
-_DECORATION = " \t#>*_=-•·–|"
+_DECORATION = " \t#>*_=+/-•·–|"
 _STAMP = re.compile(
     r"[\[(]?(?:(?:\d{4}-\d\d?-\d\d?|\d\d?[./-]\d\d?[./-](?:\d{4}|\d\d))(?:[T,\s]+(?=\d\d?[:.]\d\d))?)?"
     r"(?:\d\d?[:.]\d\d(?:[:.]\d\d)?(?:\s?(?:[ap]m|uhr|h)\b)?)?[\])]?[\s:,-]+",
     re.I,
 )
 """A date, a time of day, or both."""
-_NUMBER = re.compile(r"\(?(?:\d{1,2}|[IVX]{1,4})[.)][ \t]*")
+_NUMBER = re.compile(r"\(?(?:\d{1,2}|[IVX]{1,4}|[A-Za-z])[.)][ \t]*")
 _BRACKET = re.compile(r"\[([^\[\]]{1,80})\]")
 _WORD = re.compile(r"[^\W\d_][\w'’.]*")
 _GAP = re.compile(r"\*\*|__|\.[ \t]*[-–—]+|[ \t]*[=|]|[ \t]*[-–—]+[ \t]*|[ \t]{2,}|\t")
