@@ -21,14 +21,16 @@ from medmm.case import Image
 from medmm.config import ImageRule
 from medmm.placement import Placement
 from medmm.read.dicom.study import read_study
-from medmm.result import Evidence, Film, Overlay, ScoredCase
+from medmm.result import Evidence, Film, Outline, Overlay, ScoredCase
 from medmm.slices import Picture, part_of, pictures_of
 from medmm.store.store import Store
 from medmm.write.picture import picture_path, write_picture
 from tests.browser import launched
 from tests.dicom_files import ramp, slices, write, write_stack
+from tests.exported import read_case
 from tests.scored import MODEL, ORIGIN, scored_case, write_scored
 from tests.viewer_page import LOG, serving
+from ui import viewer
 from ui.shelf import kept, shelve
 
 PATIENCE_MS = 45_000
@@ -498,3 +500,40 @@ def test_a_picture_of_any_shape_is_kept(shape: tuple[int, ...], tmp_path: Path) 
     write_picture(tmp_path, image)
 
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(picture_path(tmp_path, image.digest))), noise)
+
+
+def test_a_region_is_not_drawn_over_two_slices(page: Page) -> None:
+    open_case(page, "ct")
+    which = page.locator(".pane .which").first
+    page.locator(".panes").press("d")
+    corners = [(2.0, 2.0), (8.0, 2.0), (8.0, 9.0)]
+    page.mouse.move(*point(page, *corners[0], (12, 10)))
+    page.mouse.down()
+    page.mouse.move(*point(page, *corners[1], (12, 10)), steps=2)
+    page.mouse.wheel(0, 100)
+    expect(which).to_contain_text("slice 2 / 5")
+    page.mouse.move(*point(page, *corners[2], (12, 10)), steps=2)
+    page.mouse.up()
+
+    page.get_by_role("button", name="What was drawn", exact=True).click()
+
+    expect(page.get_by_test_id("stCode")).to_have_text("nothing")
+
+
+def test_what_was_drawn_on_a_kept_picture_is_there_when_the_files_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "study" / "film.dcm", ramp(40, 30))
+    scored = read_case("c1", tmp_path / "study", tmp_path / "films")
+    kept_first, whole = kept(scored.evidence, tmp_path / "films"), shelve(scored.evidence, tmp_path / "films")
+    key = (scored.prediction.model_id, scored.prediction.case_id, scored.content)
+    points = [[1, 1], [9, 1], [9, 9]]
+    held = viewer._Held(key, kept_first, drawn=viewer._sound({"pneumonia": {"film": 0, "points": points}}))
+    monkeypatch.setattr("streamlit.session_state", {"viewer": held})
+
+    held.shelf = whole
+
+    assert [one.id for one in kept_first] != [one.id for one in whole]
+    assert viewer.drawn(scored, "pneumonia") == Outline(
+        scored.evidence.films[0].digest, ((1.0, 1.0), (9.0, 1.0), (9.0, 9.0))
+    )

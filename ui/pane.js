@@ -17,6 +17,7 @@ class Pane {
     this.set = set;
     this.frame = frame;
     this.picture = null;
+    this.draft = null; // a region belongs to the frame on which it began
     this.reset();
   }
 
@@ -94,6 +95,7 @@ class Pane {
     if (there === this.frame) return;
     this.frame = there;
     this.picture = null;
+    this.draft = null;
     this.moved();
   }
 

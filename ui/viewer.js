@@ -117,7 +117,7 @@ class Viewer {
   /** The region of the finding on a frame: the one that was just drawn, else the one that was kept. */
   outlinesOn({ set, frame }) {
     const region = this.own[this.said.label] ?? this.said.kept;
-    return region && region.set === set.id && region.frame === frame ? [region.points] : [];
+    return region && set.outlined && region.film === set.seen[frame] ? [region.points] : [];
   }
 
   /** Whether a region can be drawn here: on a picture that the model was given, in the pixels of its file. */
@@ -288,7 +288,7 @@ class Viewer {
   outline(pane, drawn) {
     if (drawn.length < 3) return;
     const points = drawn.map((point) => point.map((at) => Math.round(at * 10) / 10));
-    this.draw({ ...this.own, [this.said.label]: { set: pane.set.id, frame: pane.frame, points } });
+    this.draw({ ...this.own, [this.said.label]: { film: pane.set.seen[pane.frame], points } });
   }
 
   erase() {

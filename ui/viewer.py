@@ -121,11 +121,10 @@ def drawn(scored: ScoredCase, label: str) -> Outline | None:
     held = st.session_state.get(_HELD)
     if held is None or held.key != _key(scored) or label not in held.drawn:
         return None
-    said = held.drawn[label]
-    film = next((shown.seen.get(said["frame"]) for shown in held.shelf if shown.id == said["set"]), None)
-    if film is None:
+    said, films = held.drawn[label], scored.evidence.films
+    if not 0 <= said["film"] < len(films):
         return None
-    return Outline(scored.evidence.films[film].digest, tuple((float(x), float(y)) for x, y in said["points"]))
+    return Outline(films[said["film"]].digest, tuple((float(x), float(y)) for x, y in said["points"]))
 
 
 def _key(scored: ScoredCase) -> tuple[str, str, str]:
@@ -158,7 +157,7 @@ class _Held:
     tasks: dict[str, Future[Any]] = field(default_factory=dict)
     """Display set, or `_STUDY` -> the reading of it, which goes on."""
     drawn: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Label -> the region that was drawn for it, as the page says it: display set, frame and points."""
+    """Label -> the region that was drawn for it, as the page says it: number of the film, from 0, and points."""
     looks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Display set -> how its pixels are to be shown, once they were decoded."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -204,7 +203,7 @@ def _answer(
         "label": explanation.label,
         "legend": _legend(explanation),
         "overlays": len(explanation.overlays) if overlay else 0,
-        "kept": _placed(held.shelf, scored, outline) if outline else None,
+        "kept": _placed(scored, outline) if outline else None,
         "own": held.drawn,
         "whole": held.is_whole,
         "failures": held.failures,
@@ -372,14 +371,10 @@ def _legend(explanation: Explanation) -> dict[str, str]:
     }
 
 
-def _placed(shelf: Sequence[Shown], scored: ScoredCase, outline: Outline) -> dict[str, Any] | None:
-    """Where the page draws an outline; None if its film is not on the shelf."""
+def _placed(scored: ScoredCase, outline: Outline) -> dict[str, Any] | None:
+    """An outline as the page draws it, on whichever picture of its film it shows; None if the case has no such film."""
     digests = [film.digest for film in scored.evidence.films]
-    for shown in shelf:
-        for frame, film in shown.seen.items():
-            if digests[film] == outline.film and shown.is_original:
-                return {"set": shown.id, "frame": frame, "points": outline.points}
-    return None
+    return {"film": digests.index(outline.film), "points": outline.points} if outline.film in digests else None
 
 
 def _asked(said: object, held: _Held) -> _Asked:
@@ -398,7 +393,7 @@ def _sound(said: object) -> dict[str, dict[str, Any]]:
 
 
 def _is_region(said: object) -> bool:
-    if not isinstance(said, dict) or not isinstance(said.get("set"), str) or not isinstance(said.get("frame"), int):
+    if not isinstance(said, dict) or not isinstance(said.get("film"), int):
         return False
     points = said.get("points")
     return (
