@@ -20,7 +20,7 @@ from medmm.learn.local import Local, at_prevalence, estimated, refitted
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from pipelines import terminal
-from pipelines.score import as_taught, labelled, load
+from pipelines.score import as_taught, labelled, load, model_folder
 
 _SLACK = 1e-6
 
@@ -45,6 +45,8 @@ def calibrate_model(
         CohortError: if no other patient is left, or the run does not say whom it has met.
         ConfigError: if neither a cohort nor a prevalence is given, or a prevalence is no share of a label.
     """
+    if (out / "model").resolve() == model_folder(run).resolve():
+        raise ConfigError("the model would be written over", "Name another --out folder")
     model = load(run)
     if prevalence:
         if cohort is not None:
@@ -92,8 +94,14 @@ def _shares(model: Model, given: Sequence[str]) -> dict[str, float]:
 
 
 def _write_split(path: Path, before: Path, case_ids: Sequence[str]) -> None:
-    """Whom the model has met, so that `medmm evaluate` leaves them out: those of the run, and the local ones."""
-    met = before.read_text(encoding="utf-8") if before.is_file() else "case_id,part\n"
+    """Whom the model has met, so that `medmm evaluate` leaves them out: those of the run, and the local ones.
+
+    Where the model does not say whom it learnt from, neither does this one.
+    """
+    if not before.is_file():
+        path.unlink(missing_ok=True)
+        return
+    met = before.read_text(encoding="utf-8")
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows((case_id, "validation") for case_id in case_ids)
     write_whole(path, lambda target: target.write_text(met + table.getvalue(), encoding="utf-8"))

@@ -9,13 +9,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from medmm.errors import ConfigError
 from medmm.judge.comparison import Report
 from medmm.learn.evaluate import read_split
 from medmm.read.cohort import Cohort, read_cohort
 from pipelines import terminal
 from pipelines.score import engine_on, known_of, score_cases
 from pipelines.train import train_cohort
-from sample_data.cohort import write_cohort
+from sample_data.cohort import holds_another, write_cohort
 from ui.serve import review, start
 
 _SIDES = {"image": "film alone", "note_record": "note and record alone", "all": "everything"}
@@ -37,7 +38,13 @@ def run_demo(folder: Path, patients: int, seed: int, *, port: int, browser: bool
 
 
 def learn_sample(folder: Path, patients: int, seed: int) -> Report:
-    """Write the sample cohort and train on it: `folder`/cohort and `folder`/run."""
+    """Write the sample cohort and train on it: `folder`/cohort and `folder`/run.
+
+    Raises:
+        ConfigError: if the folder holds a run on other patients.
+    """
+    if (folder / "run").is_dir() and holds_another(folder / "cohort", patients, seed):
+        raise ConfigError(f"{folder} holds a demo with other patients", "Name another folder, or remove that one")
     with terminal.counting("Making films") as progress:
         write_cohort(folder / "cohort", patients, seed, progress=progress)
     found = json.loads((folder / "cohort" / "truth" / "ceilings.json").read_text(encoding="utf-8"))["cohort"]

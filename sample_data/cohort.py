@@ -92,8 +92,7 @@ def write_cohort(
     Raises:
         CohortError: if the folder holds something that is not a sample cohort.
     """
-    stamp = {"made_by": "medmm sample_data", "version": VERSION, "patients": patients, "seed": seed}
-    folder = Path(folder)
+    folder, stamp = Path(folder), _stamp(patients, seed)
     if _read_stamp(folder) == stamp | {"complete": True}:
         return
     _clear(folder)
@@ -270,6 +269,16 @@ def _write_csv(path: Path, columns: list[str], rows: list[list[str]] | list[list
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def holds_another(folder: Path, patients: int, seed: int) -> bool:
+    """Whether a sample cohort lies there that `write_cohort` would make another one of."""
+    there = _read_stamp(folder)
+    return isinstance(there, dict) and there | {"complete": True} != _stamp(patients, seed) | {"complete": True}
+
+
+def _stamp(patients: int, seed: int) -> dict[str, object]:
+    return {"made_by": "medmm sample_data", "version": VERSION, "patients": patients, "seed": seed}
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from medmm.config import RunConfig, read_toml
+from medmm.read.cohort import read_cohort
+from medmm.read.pool import read_cases
 from medmm.store.store import Store
-from pipelines import terminal
+from pipelines import plan, terminal
 from pipelines.cli import app
 from tests.cohorts import RUN_TOML, Run, copy_cohort, table, write_table
 
@@ -227,6 +230,23 @@ def test_a_plan_is_a_run_toml_that_train_takes_with_a_reason_for_every_line(samp
         assert lines[place - 1].startswith("# ")
         assert lines[place - 1].removeprefix("# ") in done.stdout
     assert read_toml(tmp_path / "run.toml", RunConfig).fusion.modalities == ("image", "note", "record")
+
+
+def test_the_start_of_what_reads_is_not_taken_for_the_time_that_a_case_takes(
+    sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(one for _, one in read_cases(read_cohort(sample), read_cohort(sample).rows[:1], 1) if one)
+
+    def slow_at_first(*_: object) -> Iterator[tuple[None, object]]:
+        time.sleep(1.0)
+        yield from [(None, case)] * 4
+
+    monkeypatch.setattr(plan, "read_cases", slow_at_first)
+
+    cases, seconds = plan._few(read_cohort(sample))
+
+    assert len(cases) == 4
+    assert seconds < 0.1
 
 
 def test_a_plan_keeps_a_record_whose_values_are_dated_and_whose_studies_alone_say_when(

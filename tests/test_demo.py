@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from medmm.errors import ConfigError
 from pipelines import demo, terminal
 from pipelines.train import train_cohort
+from sample_data.cohort import write_cohort
 from tests.cohorts import PATIENTS, RUN_TOML, SEED, table
 from tests.ports import free_port
 from ui.serve import HOST
@@ -89,3 +91,14 @@ def test_the_same_command_again_does_nothing_twice_and_shows_the_same(shown: Sho
     assert "0 cases scored, " in shown.again
     assert model.findall(shown.again) == model.findall(shown.printed)
     assert _port(shown.again) != shown.port  # the first screen is still there
+
+
+def test_a_demo_with_other_patients_is_refused_before_any_film_is_made_anew(tmp_path: Path) -> None:
+    write_cohort(tmp_path / "cohort", 4, SEED)
+    (tmp_path / "run").mkdir()
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+
+    with pytest.raises(ConfigError, match="holds a demo with other patients"):
+        demo.learn_sample(tmp_path, 4, SEED + 1)
+
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before

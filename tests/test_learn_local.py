@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from medmm.config import RunConfig
 from medmm.errors import CohortError, ConfigError
 from medmm.judge.conformal import calls
+from medmm.learn.evaluate import read_split
 from medmm.learn.local import Local, at_prevalence, estimate_prevalence, refitted
+from medmm.model.card import digest_of
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort
 from pipelines.calibrate import calibrate_model
@@ -132,6 +135,28 @@ def test_what_local_patients_chose_is_not_judged_on_them(
     local = after[len(before) :]
     assert {row["part"] for row in local} == {"validation"}
     assert len(local) == len(run.cohort.rows) - len(run.trained.refused)
+
+
+def test_a_moved_model_does_not_say_whom_it_met_if_the_model_that_was_moved_does_not(run: Run, tmp_path: Path) -> None:
+    label, bare, out = run.trained.model.labels[0], tmp_path / "bare", tmp_path / "local"
+    shutil.copytree(run.out / "model", bare)
+    calibrate_model(run.out, None, out, prevalence=[f"{label}=0.02"])
+    assert read_split(out / "split.csv") == read_split(run.out / "split.csv")
+
+    calibrate_model(bare, None, out, prevalence=[f"{label}=0.03"])
+
+    with pytest.raises(CohortError, match="does not say which cases it learnt from"):
+        read_split(out / "split.csv")
+
+
+@pytest.mark.parametrize("named", ["", "model"])
+def test_a_model_is_not_written_over_itself(run: Run, named: str) -> None:
+    before = digest_of(run.out / "model")
+
+    with pytest.raises(ConfigError, match="written over"):
+        calibrate_model(run.out / named, None, run.out, prevalence=[f"{run.trained.model.labels[0]}=0.02"])
+
+    assert digest_of(run.out / "model") == before
 
 
 def test_ids_that_hold_commas_and_quotes_are_those_that_evaluation_leaves_out(

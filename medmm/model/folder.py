@@ -87,8 +87,10 @@ class Model:
         likeness: Likeness | None = None,
         typical: Typical | None = None,
     ) -> Model:
-        """Write the folder and give back the model that it holds."""
+        """Write the folder and give back the model that it holds; what an earlier one left there is removed."""
         folder.mkdir(parents=True, exist_ok=True)
+        for name in (TAUGHT, LIKENESS, TYPICAL):
+            (folder / name).unlink(missing_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         write_whole(folder / NETWORK, lambda path: save_file(weights, path))
         if not card.run.encoders.image.startswith("embedded:"):
