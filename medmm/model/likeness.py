@@ -42,6 +42,8 @@ _AXES = 64
 _GRID = 6
 _RIDGE = 3.0
 """Of the discriminant, in mean squared lengths of its training vectors."""
+_BLOCK = 4096
+"""Features that it looks at in one go."""
 _CORRELATIONS = 8
 _FEWEST = 20
 """Cases below which nothing is learnt of a side."""
@@ -102,15 +104,23 @@ class _Turn:
     """(F,)."""
 
     @classmethod
-    def learn(cls, halves: Tensor) -> _Turn:
-        """From halves less their mirror image (N, F), of pictures that lie right; turned they are the negative."""
-        size = halves.square().mean(dim=0).sqrt()
+    def learn(cls, halves: Sequence[Tensor]) -> _Turn:
+        """From halves less their mirror image, N of (F,), of pictures that lie right; turned they are the negative."""
+
+        def block(start: int) -> Tensor:  # so that nothing as large as all of them is held besides
+            return torch.stack([half[start : start + _BLOCK] for half in halves])
+
+        starts = range(0, len(halves[0]), _BLOCK)
+        size = torch.cat([block(start).square().mean(dim=0).sqrt() for start in starts])
         size = (size + 0.01 * size.mean()).clamp(min=1e-9)
-        x = (halves / size).double()
-        gram = x @ x.T
+        gram = torch.zeros(len(halves), len(halves), dtype=torch.float64)
+        for start in starts:
+            x = (block(start) / size[start : start + _BLOCK]).double()
+            gram += x @ x.T
         ridge = max(_RIDGE * float(gram.diagonal().mean()), 1e-9)
-        dual = torch.linalg.solve(gram + ridge * torch.eye(len(x)).double(), torch.ones(len(x)).double())
-        return cls((x.T @ dual).to(halves) / size)
+        dual = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).double(), torch.ones(len(gram)).double())
+        weight = [(block(start) / size[start : start + _BLOCK]).double().T @ dual for start in starts]
+        return cls(torch.cat(weight).to(size) / size)
 
     def score(self, halves: Tensor) -> Tensor:
         """(..., F) -> (...): -1 for one that lies right, 1 for one that is turned."""
@@ -319,8 +329,7 @@ def _learn(views: Sequence[_View], seed: int) -> dict[str, _Check]:
             continue
         mine = [view[name] for view in views if name in view]
         if len(mine) >= _FEWEST and any(not torch.equal(mine[0], other) for other in mine):
-            x = torch.stack(mine)
-            checks[name] = _Distance.learn(x, seed) if kind is _Distance else _Turn.learn(x)
+            checks[name] = _Distance.learn(torch.stack(mine), seed) if kind is _Distance else _Turn.learn(mine)
     for a, b in combinations(MODALITIES, 2):
         both = [view for view in views if a in view and b in view]
         first, second = checks.get(a), checks.get(b)
