@@ -26,10 +26,10 @@ from medmm.errors import CohortError
 from medmm.judge.calibration import ece_if_calibrated, reliability
 from medmm.judge.conformal import calls, coverage, risk_coverage
 from medmm.learn.calibrate import by_pattern
-from medmm.learn.evaluate import read_split
 from medmm.learn.examples import encode, examples_of
 from medmm.learn.fit import Examples, infer
 from medmm.learn.local import at_prevalence, estimate_prevalence
+from medmm.learn.split import read_split
 from medmm.model.folder import Model, named
 from medmm.model.fusion import Network, pattern_of
 from medmm.read.cohort import read_cohort

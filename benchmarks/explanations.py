@@ -32,7 +32,7 @@ from medmm.explain.explanation import explain, worth_a_look
 from medmm.explain.hiding import Questions, pieces
 from medmm.explain.words import word_units, words
 from medmm.judge.metrics import Estimate, resample_patients, share
-from medmm.learn.evaluate import read_split
+from medmm.learn.split import read_split
 from medmm.model.batch import Features
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, read_case, read_cohort

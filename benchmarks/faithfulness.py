@@ -36,7 +36,7 @@ from medmm.explain.occlusion import blur, shown_as
 from medmm.explain.overlay import DEFAULT, METHODS, WINDOWS, overlays
 from medmm.judge.faithfulness import area_under, correlation, highest, mass_inside, points_at
 from medmm.judge.metrics import Estimate, estimate, resample_patients, weighted_means, with_sample
-from medmm.learn.evaluate import read_split
+from medmm.learn.split import read_split
 from medmm.model.batch import Features
 from medmm.model.folder import Model
 from medmm.model.image_encoder import Tail

@@ -23,8 +23,8 @@ from benchmarks.accuracy.table import machine, versions
 from benchmarks.missing import with_strange
 from medmm.case import MODALITIES, Case, Image, Study
 from medmm.errors import CohortError, DataError, ModelError
-from medmm.learn.evaluate import read_split
 from medmm.learn.fit import Examples
+from medmm.learn.split import read_split
 from medmm.model.batch import Features
 from medmm.model.folder import Model
 from medmm.model.likeness import Likeness

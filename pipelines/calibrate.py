@@ -6,17 +6,15 @@ medmm calibrate RUN --out LOCAL --prevalence pneumonia=0.08
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from medmm.config import CohortConfig, read_toml
 from medmm.errors import ConfigError
-from medmm.files import write_whole
 from medmm.judge.words import counted
 from medmm.learn.evaluate import unmet
 from medmm.learn.local import Local, at_prevalence, estimated, refitted
+from medmm.learn.split import read_split, write_split
 from medmm.model.folder import Model
 from medmm.read.cohort import read_cohort
 from pipelines import terminal
@@ -98,13 +96,10 @@ def _write_split(path: Path, before: Path, case_ids: Sequence[str]) -> None:
 
     Where the model does not say whom it learnt from, neither does this one.
     """
-    if not before.is_file():
+    if before.is_file():
+        write_split(path, read_split(before) | dict.fromkeys(case_ids, "validation"))
+    else:
         path.unlink(missing_ok=True)
-        return
-    met = before.read_text(encoding="utf-8")
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows((case_id, "validation") for case_id in case_ids)
-    write_whole(path, lambda target: target.write_text(met + table.getvalue(), encoding="utf-8"))
 
 
 def _say(model: Model, local: Local) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medmm.errors import ConfigError
 from medmm.judge.comparison import Report
-from medmm.learn.evaluate import read_split
+from medmm.learn.split import read_split
 from medmm.read.cohort import Cohort, read_cohort
 from pipelines import terminal
 from pipelines.score import engine_on, known_of, score_cases

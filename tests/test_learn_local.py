@@ -13,8 +13,8 @@ import torch
 from medmm.config import RunConfig
 from medmm.errors import CohortError, ConfigError
 from medmm.judge.conformal import calls
-from medmm.learn.evaluate import read_split
 from medmm.learn.local import Local, at_prevalence, estimate_prevalence, refitted
+from medmm.learn.split import read_split
 from medmm.model.card import digest_of
 from medmm.model.folder import Model
 from medmm.read.cohort import Cohort, read_cohort

@@ -159,9 +159,10 @@ def _before(sitting: Sitting) -> None:
 
 def _spoken(sitting: Sitting, finding: Finding) -> list[str]:
     """A line for each word on a finding, the reader's own last."""
-    mine, shown = sitting.mine(finding.label), said_blind if sitting.is_hidden else said
+    mine = sitting.mine(finding.label)
     return [
-        f"<li>{escape(shown(finding, word))}{f' <q>{escape(word.comment)}</q>' if word.comment else ''}</li>"
+        f"<li>{escape(said_blind(word) if sitting.is_hidden else said(finding, word))}"
+        f"{f' <q>{escape(word.comment)}</q>' if word.comment else ''}</li>"
         for word in [*sitting.others(finding.label), *([mine] if mine else [])]
     ]
 

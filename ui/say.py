@@ -56,7 +56,7 @@ def said(finding: Finding, word: Review) -> str:
     return f"{_who(word)}: {decision(finding, word)}{' ' + words.WITH_REGION if word.outline else ''}"
 
 
-def said_blind(_: Finding, word: Review) -> str:
+def said_blind(word: Review) -> str:
     """The same for somebody who is not to know what the model says: what they said themselves."""
     return f"{_who(word)}: {words.ANSWERS[word.present]}."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from medmm.learn.examples import examples_of
 from medmm.learn.fit import Examples
 from medmm.learn.groups import groups_of
 from medmm.learn.report import report_on
+from medmm.learn.split import read_split
 from medmm.learn.systems import Heard, systems_of
 from medmm.model.folder import Model
 from medmm.read.cohort import CaseRow, Cohort
@@ -111,19 +111,6 @@ def _unmet(cohort: Cohort, split: Mapping[str, str]) -> tuple[CaseRow, ...]:
     """The cases of patients none of whose cases taught or validated."""
     met = {row.patient_id for row in cohort.rows if split.get(row.case_id, "test") != "test"}
     return tuple(row for row in cohort.rows if row.patient_id not in met)
-
-
-def read_split(path: Path) -> dict[str, str]:
-    """Case id -> train, validation or test.
-
-    Raises:
-        CohortError: if there is no such file.
-    """
-    if not path.is_file():
-        remedy = "Give the folder that 'medmm train' wrote, or --external if the cohort is certainly another one"
-        raise CohortError("the model does not say which cases it learnt from", remedy)
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["case_id"]: row["part"] for row in csv.DictReader(file)}
 
 
 def answer(model: Model, cases: Sequence[EncodedRow]) -> Answers:

@@ -1,11 +1,16 @@
 """Who trains, who chooses, who judges: always by patient, always from a seed."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from medmm.config import SplitConfig
+from medmm.errors import CohortError
+from medmm.files import write_whole
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -63,3 +68,23 @@ def folds_by_patient(patients: Sequence[str], folds: int, seed: int) -> np.ndarr
     order = np.random.default_rng([seed, folds]).permutation(len(unique))
     fold_of = {unique[index]: place % folds for place, index in enumerate(order)}
     return np.array([fold_of[patient] for patient in patients])
+
+
+def write_split(path: Path, part_of: Mapping[str, str]) -> None:
+    """Who was where, by case id, so that evaluation never sees training patients; `read_split` reads it."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("case_id", "part"), *part_of.items()])
+    write_whole(path, lambda target: target.write_text(table.getvalue(), encoding="utf-8"))
+
+
+def read_split(path: Path) -> dict[str, str]:
+    """Case id -> train, validation or test.
+
+    Raises:
+        CohortError: if there is no such file.
+    """
+    if not path.is_file():
+        remedy = "Give the folder that 'medmm train' wrote, or --external if the cohort is certainly another one"
+        raise CohortError("the model does not say which cases it learnt from", remedy)
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["case_id"]: row["part"] for row in csv.DictReader(file)}

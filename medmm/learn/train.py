@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +26,7 @@ from medmm.learn.examples import examples_of
 from medmm.learn.fit import Epoch, Examples, infer
 from medmm.learn.fuse import train_network
 from medmm.learn.processes import agree, is_main, rank, share, wait
-from medmm.learn.split import PARTS, Part, split_fold, split_patients, split_without_test
+from medmm.learn.split import PARTS, Part, split_fold, split_patients, split_without_test, write_split
 from medmm.learn.systems import systems_of
 from medmm.learn.typical import typical_of
 from medmm.model.cache import FeatureCache
@@ -178,7 +176,8 @@ def _train_model(
     """Claim `out`, learn, and save the model there."""
     _claim(out / "run.json", run, prepared.by_part(parts))
     if is_main():
-        _write_split(out / "split.csv", prepared.cases, parts)
+        ids = [case.row.case_id for case in prepared.cases]
+        write_split(out / "split.csv", dict(zip(ids, parts, strict=True)))
     learned = learn_parts(prepared, parts, run, out / "work", listener)
     if is_main():
         card = _card(prepared, parts, run, learned)
@@ -330,15 +329,6 @@ def _claim(path: Path, run: RunConfig, chosen: Mapping[Part, Sequence[EncodedRow
     if path.exists() and path.read_text(encoding="utf-8") != content:
         raise ConfigError(f"{path.parent} holds another run: other dials or other cases", "Name another --out folder")
     write_whole(path, lambda target: target.write_text(content, encoding="utf-8"))
-
-
-def _write_split(path: Path, cases: Sequence[EncodedRow], parts: Sequence[Part]) -> None:
-    """Who was where: case_id and part, so that evaluation never sees training patients."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["case_id", "part"])
-    writer.writerows((case.row.case_id, part) for case, part in zip(cases, parts, strict=True))
-    write_whole(path, lambda target: target.write_text(table.getvalue(), encoding="utf-8"))
 
 
 def _digest(cases: Sequence[EncodedRow]) -> str:

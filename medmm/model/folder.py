@@ -87,7 +87,7 @@ class Model:
         likeness: Likeness | None = None,
         typical: Typical | None = None,
     ) -> Model:
-        """Write the folder and give back the model that it holds; what an earlier one left there is removed."""
+        """Write the folder, without what of an earlier one would pass for its own, and give back what it holds."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in (TAUGHT, LIKENESS, TYPICAL):
             (folder / name).unlink(missing_ok=True)

@@ -110,17 +110,18 @@ class _Turn:
         def block(start: int) -> Tensor:  # so that nothing as large as all of them is held besides
             return torch.stack([half[start : start + _BLOCK] for half in halves])
 
+        def sized(start: int) -> Tensor:
+            return (block(start) / size[start : start + _BLOCK]).double()
+
         starts = range(0, len(halves[0]), _BLOCK)
         size = torch.cat([block(start).square().mean(dim=0).sqrt() for start in starts])
         size = (size + 0.01 * size.mean()).clamp(min=1e-9)
         gram = torch.zeros(len(halves), len(halves), dtype=torch.float64)
-        for start in starts:
-            x = (block(start) / size[start : start + _BLOCK]).double()
+        for x in map(sized, starts):
             gram += x @ x.T
         ridge = max(_RIDGE * float(gram.diagonal().mean()), 1e-9)
         dual = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).double(), torch.ones(len(gram)).double())
-        weight = [(block(start) / size[start : start + _BLOCK]).double().T @ dual for start in starts]
-        return cls(torch.cat(weight).to(size) / size)
+        return cls(torch.cat([x.T @ dual for x in map(sized, starts)]).to(size) / size)
 
     def score(self, halves: Tensor) -> Tensor:
         """(..., F) -> (...): -1 for one that lies right, 1 for one that is turned."""
